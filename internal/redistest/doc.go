@@ -1,0 +1,18 @@
+// Package redistest runs real redis-servers for tests: a private port and
+// socket, a folder of its own, ended by process id and never by name.
+//
+//	func TestMain(m *testing.M) { redistest.Main(m) } // ends the shared server, then looks for leaked goroutines
+//
+//	s := redistest.Shared(t)        // one server per test process
+//	p := redistest.Prefix(t)        // this test's own keys in it
+//	s := redistest.Start(t)         // or a server of its own, for faults:
+//	s.Pause(t)                      // … hangs without an error, until Resume
+//	s.Kill(t); s.Restart(t)         // … gone, and back on the same port, empty
+//
+// A test never skips for want of Redis: without the binary it fails, with the
+// line to type. PRESENCE_TEST_REDIS or PRESENCE_REDIS may name the binary.
+//
+// The child cannot outlive the test process, whatever ends that: on Linux it
+// has a parent death signal. That signal follows the *thread* which started
+// the child, so every server keeps one locked thread.
+package redistest
