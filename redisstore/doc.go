@@ -1,0 +1,2 @@
+// Package redisstore is the only package that talks to Redis.
+package redisstore
