@@ -1,0 +1,200 @@
+// The client: puts the parts together and owns the rooms.
+
+import { type Backoff } from './backoff';
+import { Connection, type Frame } from './connection';
+import { disconnected, invalid, type RelayBoxError } from './errors';
+import { Requests } from './requests';
+import { JoinedRoom, PendingRoom, type RoomHost } from './room';
+import { Router } from './subscriptions';
+import type {
+  ConnectionEvents,
+  ConnectionInfo,
+  CreatedRoom,
+  CreateOptions,
+  JoiningRoom,
+  RelayBoxOptions,
+  WebSocketConstructor,
+} from './types';
+
+const defaultPort = 9000;
+
+/** Rooms that are put in place at the same time after a reconnect. */
+const roomsAtOnce = 8;
+
+const acknowledgement = 'ds:server:message:acknowledged';
+
+interface Entry {
+  room: JoinedRoom;
+  joined: Promise<void>;
+}
+
+export class RelayBox {
+  /** The state of the connection, its facts and its events. */
+  readonly connection: ConnectionEvents;
+  readonly #connection: Connection;
+  readonly #requests: Requests;
+  readonly #router = new Router();
+  readonly #rooms = new Map<string, Entry>();
+  readonly #host: RoomHost;
+  // Ends what is under way on the present socket.
+  #socketLife = new AbortController();
+
+  /** Throws a `RelayBoxError` with code `invalid` for options that can't work. Opens nothing. */
+  constructor(options: RelayBoxOptions) {
+    const { reconnect = {}, timeouts = {} } = options ?? {};
+    const backoff: Backoff = { baseMs: reconnect.baseMs ?? 500, capMs: reconnect.capMs ?? 10_000 };
+    const { label, address } = addressOf(options ?? {});
+    this.#requests = new Requests(timeouts.requestMs ?? 10_000);
+    this.#connection = new Connection(
+      {
+        label,
+        address,
+        WebSocket: socketOf(options),
+        connectMs: timeouts.connectMs ?? 10_000,
+        backoff,
+        attempts: reconnect.attempts ?? Infinity,
+      },
+      {
+        opening: () => this.#requests.wait(),
+        ready: (again) => this.#ready(again),
+        lost: (error, again) => this.#lost(error, again),
+        frame: (frame) => this.#frame(frame),
+      },
+    );
+    this.connection = this.#connection;
+    this.#host = {
+      router: this.#router,
+      backoff,
+      request: (type, body, payload) => this.#requests.request(type, body, payload),
+      report: (error) => this.#connection.report(error),
+      ended: (room) => {
+        if (this.#rooms.get(room.id)?.room === room) this.#rooms.delete(room.id);
+      },
+    };
+  }
+
+  /** `appId:connectionPart`; undefined without a connection, as the next three. */
+  get connectionId(): string | undefined {
+    return this.#connection.id;
+  }
+
+  /** The clientId as the server has it: always text. */
+  get clientId(): string | undefined {
+    return this.#connection.clientId;
+  }
+
+  /** The node that holds the socket. */
+  get node(): string | undefined {
+    return this.#connection.node;
+  }
+
+  /** How long, in milliseconds, the server keeps the memberships of a lost socket. */
+  get graceMs(): number | undefined {
+    return this.#connection.graceMs;
+  }
+
+  /** Resolves with the server's first frame. Rejects when there is none; then nothing goes on trying. */
+  connect(): Promise<ConnectionInfo> {
+    return this.#connection.open();
+  }
+
+  /**
+   * Ends every membership, subscription and room at once. Requests under way reject with
+   * `disconnected`. Handlers of `connection` stay, and `connect()` begins afresh.
+   */
+  disconnect(): void {
+    this.#connection.close();
+  }
+
+  /**
+   * Joins a room. The result can be used at once, its calls then wait for the join, or be awaited.
+   * Joining again gives the same room.
+   */
+  join(roomId: string): JoiningRoom {
+    const known = this.#rooms.get(roomId);
+    if (known !== undefined && known.room.leaving === undefined) return new PendingRoom(known.room, known.joined);
+    const room = new JoinedRoom(roomId, this.#host);
+    const entry: Entry = { room, joined: Promise.resolve() };
+    this.#rooms.set(roomId, entry);
+    entry.joined = room.enter(known?.room.leaving);
+    return new PendingRoom(room, entry.joined);
+  }
+
+  /** Makes a room known without joining it; one that exists is no error. */
+  async create(roomId: string, options: CreateOptions = {}): Promise<CreatedRoom> {
+    const { visibility, password, roomName } = options;
+    const { data } = await this.#requests.request('room:create', { roomId, visibility, password, roomName });
+    return data as CreatedRoom;
+  }
+
+  #frame({ type, body }: Frame): void {
+    if (type === acknowledgement) this.#requests.acknowledge(body);
+    else this.#router.dispatch(type, body);
+  }
+
+  #ready(again: boolean): Promise<void> {
+    this.#socketLife = new AbortController();
+    this.#requests.open((text) => this.#connection.send(text));
+    return again ? this.#restore(this.#socketLife.signal) : Promise.resolve();
+  }
+
+  #lost(error: RelayBoxError, again: boolean): void {
+    this.#socketLife.abort(error);
+    this.#requests.close(error);
+    for (const { room } of [...this.#rooms.values()]) {
+      if (again) room.lose(error);
+      else room.end(disconnected(`room "${room.id}" ended with the connection: ${error.message}`));
+    }
+  }
+
+  // The server keeps nothing of a lost connection, so that everything is put in place again. This is the
+  // one place that will differ when a connection can be resumed: then only what the server no longer has.
+  async #restore(signal: AbortSignal): Promise<void> {
+    const rooms = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.leaving === undefined);
+    for (const room of rooms) room.hold();
+    const next = rooms.values();
+    const work = async (): Promise<void> => {
+      for (const room of next) await room.restore(signal);
+    };
+    await Promise.all(Array.from({ length: roomsAtOnce }, work));
+  }
+}
+
+function socketOf(options: RelayBoxOptions): WebSocketConstructor {
+  const constructor =
+    options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+  if (constructor === undefined) {
+    throw invalid('this platform has no WebSocket: pass one as the option WebSocket, such as that of the package ws', 'WebSocket');
+  }
+  return constructor;
+}
+
+function addressOf({ apiKey, clientId, url, offline }: RelayBoxOptions): {
+  label: string;
+  address(connectionId: string | undefined): string;
+} {
+  if (typeof apiKey !== 'string' || apiKey === '') throw invalid('apiKey is required: "appId.keyId:secret"', 'apiKey');
+  if (clientId !== undefined && clientId !== null && typeof clientId !== 'string' && !Number.isFinite(clientId)) {
+    throw invalid('clientId must be a string or a number', 'clientId');
+  }
+  const given = url ?? offline?.coreServiceUrl ?? `ws://localhost:${offline?.port ?? defaultPort}/core`;
+  let base: URL;
+  try {
+    base = new URL(given, (globalThis as { location?: { href: string } }).location?.href);
+  } catch {
+    throw invalid(`url "${given}" is not an address; want ws://host:port/core`, 'url');
+  }
+  // A relative or copied http address means the websocket beside it.
+  base.protocol = base.protocol.replace(/^http/, 'ws');
+  const label = `${base.origin === 'null' ? `${base.protocol}//${base.host}` : base.origin}${base.pathname}`;
+  return {
+    label,
+    address(connectionId) {
+      const address = new URL(base);
+      address.searchParams.set('apiKey', apiKey);
+      if (clientId !== undefined && clientId !== null && clientId !== '') address.searchParams.set('clientId', String(clientId));
+      if (connectionId !== undefined) address.searchParams.set('connectionId', connectionId);
+      return address.href;
+    },
+  };
+}
