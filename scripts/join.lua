@@ -1,0 +1,48 @@
+#!lua
+-- join.lua: make connections members of their rooms, or replace their data where they are. 1 to 16 operations, one slot.
+--
+-- KEYS[i]  <p>:{app:room}:members   hash: `#` → revision, connection → member JSON
+-- ARGV     validUntil (ms), floor (0), stamp, maxMembers (0 = no limit);
+--          then for each operation: channel, conn, inc, retry 0|1, tail (opaque JSON)
+-- Returns  for each operation: its revision | 0 unchanged (a retry of what is there) | "FULL" | "FENCED inc" | "BROKEN";
+--          or the error "FENCED lease" for all
+-- Publishes one event a change to the room's feed, in the same step: `join`, or `update` where it was a member.
+-- Keeps    invariants 1, 2, 5, 6, 8, 9.  Cost: O(1), 4 commands an operation and HLEN for a new member, less the TIME
+--          that a call shares.  No allow-oom: refused whole when memory is full.
+local valid_until, floor, stamp, max = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local us, ms = now()
+if ms > valid_until then return fenced_lease() end
+
+local function join(key, channel, conn, inc, retry, tail)
+  local found = try('HMGET', key, '#', conn)
+  if found.err then return 'BROKEN' end
+  local last, old = found[1] and tonumber(found[1]), found[2]
+  if found[1] and not last then return 'BROKEN' end
+
+  local kind, at, peopled = 'update', num(ms), true
+  if old then
+    local old_inc, old_at, old_tail = cut(old)
+    if not old_inc then return 'BROKEN' end
+    if tonumber(old_inc) > tonumber(inc) then return 'FENCED inc' end
+    if retry == '1' and old_inc == inc and old_tail == tail then return 0 end
+    at = old_at
+  else
+    local fields = call('HLEN', key)
+    if max > 0 and fields - (last and 1 or 0) >= max then return 'FULL' end
+    kind, peopled = 'join', fields > 0
+  end
+
+  local prev, rev = follow(last, peopled, us, floor)
+  local digits = num(rev)
+  local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
+  call('HSET', key, '#', digits, conn, value)
+  publish(channel, kind, digits, prev, conn, ms, '-', value)
+  return rev
+end
+
+local results = {}
+for i = 1, #KEYS do
+  local a = 5 * i -- behind 4 arguments for all, 5 for each
+  results[i] = join(KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4])
+end
+return results

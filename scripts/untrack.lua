@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- untrack.lua: forget a room that the connection has left. It runs after a leave that was answered; while a former owner
+-- of the session may still write (`fence`), the room stays listed with flag x instead.
+--
+-- KEYS     <p>:{c3f}:session:<conn>   hash
+-- ARGV     inc, room (app:room), or `` to remove a fence that is over
+-- Returns  1 | "LATER" (until after the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"
+-- Keeps    invariants 1, 5, 10.  Cost: O(1), 2 commands, 4 while there is a fence.
+local session, inc, room = KEYS[1], ARGV[1], ARGV[2]
+local field = room == '' and 'fence' or 'room:' .. room
+
+local found = try('HMGET', session, 'inc', 'fence', field)
+if found.err then return 'BROKEN' end
+if found[1] ~= inc then return 'FENCED inc' end
+local fence, value = tonumber(found[2] or 0), found[3]
+if not fence then return 'BROKEN' end
+if fence > 0 then
+  local _, ms = now()
+  if ms <= fence then -- at `fence` itself its owner's last write may still run
+    if room ~= '' and value then call('HSET', session, field, 'x' .. string.sub(value, 2)) end
+    return 'LATER'
+  end
+end
+if value then call('HDEL', session, field) end
+return 1

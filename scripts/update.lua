@@ -1,0 +1,40 @@
+#!lua
+-- update.lua: replace the data of members of rooms. 1 to 16 operations, one slot.
+--
+-- KEYS[i]  <p>:{app:room}:members   hash: `#` → revision, connection → member JSON
+-- ARGV     validUntil (ms), floor (0), stamp; then for each operation: channel, conn, inc, retry 0|1, tail (opaque JSON)
+-- Returns  for each operation: its revision | 0 unchanged (a retry of what is there) | "ABSENT" not a member |
+--          "FENCED inc" | "BROKEN"; or the error "FENCED lease" for all
+-- Publishes one `update` a change to the room's feed, in the same step. An update to the same data is one, too: users
+--          count on it; only a retry is silent.
+-- Keeps    invariants 1, 2, 5, 6, 8, 9.  Cost: O(1), 3 commands an operation and TIME once.  No allow-oom: refused whole
+--          when memory is full.
+local valid_until, floor, stamp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local us, ms = now()
+if ms > valid_until then return fenced_lease() end
+
+local function update(key, channel, conn, inc, retry, tail)
+  local found = try('HMGET', key, '#', conn)
+  if found.err then return 'BROKEN' end
+  local last, old = found[1] and tonumber(found[1]), found[2]
+  if found[1] and not last then return 'BROKEN' end
+  if not old then return 'ABSENT' end
+  local old_inc, at, old_tail = cut(old)
+  if not old_inc then return 'BROKEN' end
+  if tonumber(old_inc) > tonumber(inc) then return 'FENCED inc' end
+  if retry == '1' and old_inc == inc and old_tail == tail then return 0 end
+
+  local prev, rev = follow(last, true, us, floor)
+  local digits = num(rev)
+  local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
+  call('HSET', key, '#', digits, conn, value)
+  publish(channel, 'update', digits, prev, conn, ms, '-', value)
+  return rev
+end
+
+local results = {}
+for i = 1, #KEYS do
+  local a = 5 * i - 1 -- behind 3 arguments for all, 5 for each
+  results[i] = update(KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4])
+end
+return results
