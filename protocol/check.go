@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"presencesets"
 )
 
@@ -20,7 +18,7 @@ func (d *Decoder) check(r *Request) *presence.Error {
 	case TypeUnknown, TypeNotSupported, TypeAcknowledgeOnly:
 		return nil // answered by the type alone, whatever the body holds
 	}
-	if kind := d.raw.body; kind != '{' && kind != 'n' && kind != jsontext.KindInvalid {
+	if present(d.raw.body) && d.raw.body[0] != '{' {
 		return invalid(fieldBody, "body is not an object")
 	}
 	if err := d.checkRoom(r); err != nil {
@@ -135,7 +133,7 @@ func (d *Decoder) checkUserData(r *Request) *presence.Error {
 	if d.raw.userData == nil {
 		return nil
 	}
-	r.Data, d.data = compact(d.raw.userData, d.data)
+	r.Data = d.compacted(d.raw.userData, d.raw.userDataSpaced)
 	if size := len(r.Data); d.limits.Data > 0 && size > d.limits.Data {
 		r.Data = nil
 		return tooLarge(fieldUserData, size, d.limits.Data).WithField(fieldUserData)
@@ -148,8 +146,17 @@ func (d *Decoder) checkData(r *Request) *presence.Error {
 	if d.raw.data == nil {
 		return invalid(fieldData, "data is missing")
 	}
-	r.Data, d.data = compact(d.raw.data, d.data)
+	r.Data = d.compacted(d.raw.data, d.raw.dataSpaced)
 	return nil
+}
+
+// compacted returns value without white space between its tokens.
+func (d *Decoder) compacted(value []byte, spaced bool) []byte {
+	if !spaced {
+		return value
+	}
+	d.data = compact(d.data[:0], value)
+	return d.data
 }
 
 func (d *Decoder) checkLimit(r *Request) *presence.Error {

@@ -67,7 +67,7 @@ func SplitMessage(payload []byte) (id, eventJSON []byte, ok bool) {
 	if !ok || len(rest) == 0 || rest[0] != '"' {
 		return nil, nil, false
 	}
-	end := stringEnd(rest, 0)
+	end, _ := stringEnd(rest, 0)
 	if end > len(rest) || !bytes.HasPrefix(rest[end:], []byte(messageBody)) {
 		return nil, nil, false
 	}

@@ -1,10 +1,6 @@
 package protocol
 
-import (
-	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
-)
+import "unicode/utf8"
 
 // AppendString appends text as a JSON string, escaping no more than JSON asks
 // for. Bytes that are not UTF-8 become U+FFFD.
@@ -14,20 +10,59 @@ func AppendString[T ~string | ~[]byte](dst []byte, text T) []byte {
 	return append(dst, '"')
 }
 
-// appendEscaped appends what stands between the quotes.
+// appendEscaped appends what stands between the quotes. It writes what
+// jsontext.AppendQuote does, which makes a copy of every string first.
 func appendEscaped[T ~string | ~[]byte](dst []byte, text T) []byte {
-	for i := 0; i < len(text); i++ {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return appendEscapedSlowly(dst, text)
+	done := 0 // what of text is in dst
+	for i := 0; i < len(text); {
+		c := text[i]
+		if plain[c] {
+			i++
+			continue
 		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(string(text[i:min(i+utf8.UTFMax, len(text))]))
+			if r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		dst = append(dst, text[done:i]...)
+		dst = appendEscape(dst, c)
+		i++
+		done = i
 	}
-	return append(dst, text...)
+	return append(dst, text[done:]...)
 }
 
-// appendEscapedSlowly is for text that may need escapes.
-func appendEscapedSlowly[T ~string | ~[]byte](dst []byte, text T) []byte {
-	start := len(dst)
-	dst, _ = jsontext.AppendQuote(dst, text) // the error tells of bytes that it replaced
-	n := copy(dst[start:], dst[start+1:len(dst)-1])
-	return dst[:start+n]
+// appendEscape appends the byte c, which cannot stand for itself.
+func appendEscape(dst []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\r':
+		return append(dst, `\r`...)
+	case '\t':
+		return append(dst, `\t`...)
+	}
+	if c >= utf8.RuneSelf {
+		return append(dst, "\uFFFD"...) // no UTF-8
+	}
+	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }
+
+// plain holds the bytes that stand for themselves in a JSON string whatever is
+// beside them.
+var plain = func() (table [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()

@@ -64,7 +64,7 @@ func AppendAckRoom(dst, ackID []byte, app, room string) []byte {
 func AppendAckCreated(dst, ackID []byte, app, room string) []byte {
 	dst = appendAckHead(dst, ackID)
 	dst = append(dst, `{"id":"`...)
-	dst = appendEscaped(dst, room)
+	dst = append(dst, room...)
 	dst = append(dst, `","uuid":"`...)
 	dst = appendRoomUUID(dst, app, room)
 	return append(dst, `","visibility":"public"}}}`...)
@@ -158,16 +158,17 @@ func appendValue(dst, value []byte) []byte {
 	return append(dst, value...)
 }
 
-// appendNamespaced appends app:room, without quotes.
+// appendNamespaced appends app:room, without quotes. Neither can hold what a
+// JSON string escapes: config lets no such app through, Decode no such room.
 func appendNamespaced(dst []byte, app, room string) []byte {
-	dst = appendEscaped(dst, app)
+	dst = append(dst, app...)
 	dst = append(dst, ':')
-	return appendEscaped(dst, room)
+	return append(dst, room...)
 }
 
 // appendConnection appends the public form of a connection id, without quotes.
 func appendConnection(dst []byte, app string, conn presence.ConnID) []byte {
-	dst = appendEscaped(dst, app)
+	dst = append(dst, app...)
 	dst = append(dst, ':')
 	return conn.AppendTo(dst)
 }

@@ -79,9 +79,9 @@ func fieldOf(outer, inner []byte) string {
 // raw holds the values of a message as they came: JSON text, nil when absent.
 // Which of them count is known only when the type is, and that may come last.
 type raw struct {
-	typ, ackID                                     []byte
-	body                                           jsontext.Kind // KindInvalid when absent
+	typ, ackID, body                               []byte
 	room, event, userData, data, limit, visibility []byte
+	userDataSpaced, dataSpaced                     bool // white space between its tokens
 	password                                       bool // a password or accessToken that is not null
 }
 
@@ -91,6 +91,7 @@ type Decoder struct {
 	limits Limits
 	json   jsontext.Decoder
 	source bytes.Buffer // what json reads: the message itself, not a copy
+	walk   walker
 	raw    raw
 
 	// Scratch of the last request.
@@ -114,7 +115,7 @@ func (d *Decoder) Decode(msg []byte, r *Request) *presence.Error {
 	}
 	// Looked at before anything recurses. Few messages have brackets enough to
 	// need more than this count.
-	if d.limits.Depth > 0 && bytes.Count(msg, []byte{'{'})+bytes.Count(msg, []byte{'['}) > d.limits.Depth {
+	if d.limits.Depth > 0 && bytes.Count(msg, []byte("{"))+bytes.Count(msg, []byte("[")) > d.limits.Depth {
 		if s := skim(msg, d.limits.Depth); s.tooDeep {
 			r.AckID = s.ackID
 			return presence.Errorf(presence.CodeInvalid, "the message is nested deeper than %d levels", d.limits.Depth).
@@ -137,98 +138,76 @@ func (d *Decoder) readMessage(msg []byte, r *Request) *presence.Error {
 	d.source = *bytes.NewBuffer(msg)
 	d.json.Reset(&d.source)
 
-	if kind := d.json.PeekKind(); kind != '{' && kind != jsontext.KindInvalid {
+	object, err := d.json.ReadValue()
+	if err != nil {
+		return syntaxError(err)
+	}
+	if object[0] != '{' {
 		return presence.Errorf(presence.CodeInvalid, "the message is not a JSON object")
 	}
-	if err := d.readEnvelope(r); err != nil {
-		return syntaxError(err)
+	d.readEnvelope(object)
+	if ack := d.raw.ackID; ack != nil && ack[0] == '"' {
+		r.AckID = ack
 	}
-	switch _, err := d.json.ReadToken(); {
-	case err == nil:
+	if rest := d.json.UnreadBuffer(); skipSpace(rest, 0) < len(rest) {
 		return presence.Errorf(presence.CodeInvalid, "there is something behind the message's JSON object")
-	case err != io.EOF:
-		return syntaxError(err)
+	}
+	switch {
 	case d.raw.typ == nil:
 		return invalid(fieldType, "type is missing")
 	case d.raw.typ[0] != '"':
 		return invalid(fieldType, "type is not a string")
 	}
+	r.Type = typeOf(d.text(d.raw.typ, &d.name))
 	r.Malformed = false
 	return nil
 }
 
-// readEnvelope parses the outermost object.
-func (d *Decoder) readEnvelope(r *Request) error {
-	if _, err := d.json.ReadToken(); err != nil {
-		return err
-	}
-	for d.json.PeekKind() == '"' {
-		name, err := d.json.ReadValue()
-		if err != nil {
-			return err
-		}
-		field := d.text(name, &d.name)
-		if string(field) == fieldBody && d.json.PeekKind() == '{' {
-			d.raw.body = '{'
-			if err := d.readBody(); err != nil {
-				return err
-			}
-			continue
-		}
-		value, err := d.json.ReadValue()
-		if err != nil {
-			return err
-		}
-		switch string(field) {
+// readEnvelope finds the fields of the outermost object, which is valid.
+func (d *Decoder) readEnvelope(object []byte) {
+	w := &d.walk
+	w.b, w.i = object, 0
+	for name, ok := w.next(); ok; name, ok = w.next() {
+		switch string(name) {
 		case fieldType:
-			if d.raw.typ = value; value.Kind() == '"' {
-				r.Type = typeOf(d.text(value, &d.name))
-			}
+			d.raw.typ, _ = w.value()
 		case fieldAckID:
-			if d.raw.ackID = value; value.Kind() == '"' {
-				r.AckID = value
-			}
+			d.raw.ackID, _ = w.value()
 		case fieldBody:
-			d.raw.body = value.Kind()
+			if start := w.i; w.b[start] == '{' {
+				d.readBody()
+				d.raw.body = w.b[start:w.i]
+			} else {
+				d.raw.body, _ = w.value()
+			}
+		default:
+			w.value()
 		}
 	}
-	_, err := d.json.ReadToken() // the closing brace, or what is wrong
-	return err
 }
 
-// readBody parses the object `body`.
-func (d *Decoder) readBody() error {
-	if _, err := d.json.ReadToken(); err != nil {
-		return err
-	}
-	for d.json.PeekKind() == '"' {
-		name, err := d.json.ReadValue()
-		if err != nil {
-			return err
-		}
-		value, err := d.json.ReadValue()
-		if err != nil {
-			return err
-		}
-		switch string(d.text(name, &d.name)) {
+// readBody finds the fields of the object `body`.
+func (d *Decoder) readBody() {
+	w := &d.walk
+	for name, ok := w.next(); ok; name, ok = w.next() {
+		value, spaced := w.value() // leaves name as it is
+		switch string(name) {
 		case fieldRoom:
 			d.raw.room = value
 		case fieldEvent:
 			d.raw.event = value
 		case fieldUserData:
-			d.raw.userData = value
+			d.raw.userData, d.raw.userDataSpaced = value, spaced
 		case fieldData:
-			d.raw.data = value
+			d.raw.data, d.raw.dataSpaced = value, spaced
 		case fieldLimit:
 			d.raw.limit = value
 		case fieldVisibility:
 			d.raw.visibility = value
 		case fieldPassword, fieldAccessToken:
-			d.raw.password = d.raw.password || value.Kind() != 'n'
+			d.raw.password = d.raw.password || present(value)
 		}
 	}
-	_, err := d.json.ReadToken()
-	return err
 }
 
 // text returns what a valid JSON string says: a part of it when it has no

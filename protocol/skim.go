@@ -39,7 +39,7 @@ func skim(msg []byte, depth int) skimmed {
 			level--
 			broken = broken || level < 0
 		case '"':
-			end := stringEnd(msg, i)
+			end, _ := stringEnd(msg, i)
 			if end > len(msg) {
 				broken = true
 				i = len(msg)
@@ -99,7 +99,7 @@ func stringAt(msg []byte, i int) []byte {
 	if i >= len(msg) || msg[i] != '"' {
 		return nil
 	}
-	end := stringEnd(msg, i)
+	end, _ := stringEnd(msg, i)
 	if end > len(msg) || !jsontext.Value(msg[i:end]).IsValid() {
 		return nil
 	}
