@@ -35,6 +35,7 @@ type Metrics struct {
 	HandshakeFailures   *prometheus.CounterVec // reason
 	Disconnects         *prometheus.CounterVec // reason: [DisconnectReasons]
 	SlowConsumers       prometheus.Counter
+	Panics              prometheus.Counter
 	LimitHits           *prometheus.CounterVec   // limit: the name of the setting, "frame", "queue_bytes"
 	Operations          *prometheus.CounterVec   // op, result: "ok" or a code of the table of errors
 	OperationDuration   *prometheus.HistogramVec // op; seconds from the frame's arrival to its acknowledgement
@@ -131,6 +132,7 @@ func (m *Metrics) addEdge(f factory) {
 	for _, reason := range DisconnectReasons() {
 		m.Disconnects.WithLabelValues(reason)
 	}
+	m.Panics = f.counter("panics_total", "Panics in the handler of a connection, which cost that connection only. Each is a bug of ours: report it with the log line.")
 	m.SlowConsumers = f.counter("slow_consumer_disconnects_total",
 		"Sockets closed because their outbound queue was too large or too old. Growth means that events come faster than some clients or their networks can take.")
 	m.LimitHits = f.counterVec("limit_hits_total",

@@ -1,0 +1,309 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	presence "presencesets"
+	"presencesets/auth"
+	"presencesets/protocol"
+)
+
+// From the first byte to an open websocket.
+//
+//	accepted ─bytes▶ head ─whole▶ upgrade? ─yes▶ authorising ─▶ open
+//	                                  └─no──▶ handed to net/http (leaves the loop)
+//
+// The head is collected on the loop until its empty line; gobwas then parses
+// it in one go, from memory, and writes its 101 into memory. Credentials are
+// checked on the loop. The 101 goes out when the session is open in Redis, the
+// first frame right behind it in the same segment; every refusal is an HTTP
+// status before the upgrade (wire protocol 2.2), because a client that is
+// accepted and then closed comes back for ever.
+
+// handshake is what is kept of an upgrade until its session is open.
+type handshake struct {
+	answer []byte // the 101
+	req    *request
+}
+
+var errNoAnswer = presence.Errorf(presence.CodeUnavailable, "the session could not be opened in time: the store does not answer; try again")
+
+// head looks for a whole request head at the start of b.
+func (l *loop) head(c *conn, b []byte) (used int) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > maxHead {
+			l.m.handshakeFailure("head_too_big")
+			l.answer(c, http.StatusRequestHeaderFieldsTooLarge, presence.Errorf(presence.CodeTooLarge,
+				"the request head has more than %d bytes", maxHead).WithLimit(maxHead))
+			return len(b)
+		}
+		return 0
+	}
+	head := b[:end+4]
+	if len(head) > maxHead {
+		l.m.handshakeFailure("head_too_big")
+		l.answer(c, http.StatusRequestHeaderFieldsTooLarge, presence.Errorf(presence.CodeTooLarge,
+			"the request head has %d bytes; the limit is %d", len(head), maxHead).WithLimit(maxHead))
+		return len(b)
+	}
+	if !wantsWebsocket(head) {
+		l.handOver(c, b)
+		return len(b)
+	}
+	l.upgrade(c, head)
+	return len(head)
+}
+
+// wantsWebsocket reports whether the head is a GET with an Upgrade header that
+// names websocket. Anything else is for net/http, which knows all of HTTP.
+func wantsWebsocket(head []byte) bool {
+	if !bytes.HasPrefix(head, []byte("GET ")) {
+		return false
+	}
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(bytes.TrimSpace(name), []byte("upgrade")) {
+			return bytes.EqualFold(bytes.TrimSpace(value), []byte("websocket"))
+		}
+	}
+	return false
+}
+
+// memory is the reader and writer that gobwas's upgrader works on.
+type memory struct {
+	in  bytes.Reader
+	out bytes.Buffer
+}
+
+func (m *memory) Read(p []byte) (int, error)  { return m.in.Read(p) }
+func (m *memory) Write(p []byte) (int, error) { return m.out.Write(p) }
+
+var errRefused = errors.New("refused")
+
+// upgrade parses the head, checks who it is and asks for a session.
+func (l *loop) upgrade(c *conn, head []byte) {
+	var (
+		refusal *presence.Error
+		ids     identity
+	)
+	m := &l.memory
+	m.in.Reset(head)
+	m.out.Reset()
+	u := ws.Upgrader{
+		ReadBufferSize: maxHead, // gobwas refuses a line that its buffer does not hold
+		OnRequest: func(uri []byte) error {
+			ids, refusal = l.node.identify(string(uri))
+			if refusal != nil {
+				return errRefused
+			}
+			return nil
+		},
+		OnHeader: func(key, value []byte) error {
+			if strings.EqualFold(string(key), "origin") && !l.node.originAllowed(string(value)) {
+				refusal = presence.Errorf(presence.CodeForbidden, "origin %q is not allowed here", clip(string(value)))
+				return errRefused
+			}
+			return nil
+		},
+	}
+	if _, err := u.Upgrade(m); err != nil {
+		if refusal != nil {
+			l.refuse(c, refusal)
+			return
+		}
+		l.m.handshakeFailure("bad_request")
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || m.out.Len() == 0 {
+			l.answer(c, http.StatusBadRequest, presence.Errorf(presence.CodeInvalid, "malformed request head"))
+			return
+		}
+		l.finish(c, bytes.Clone(m.out.Bytes()))
+		return
+	}
+	if l.node.draining.Load() {
+		l.refuse(c, presence.Errorf(presence.CodeUnavailable, "this node is shutting down"))
+		return
+	}
+
+	req := l.newRequest(c)
+	req.op.Kind = presence.OpOpen
+	req.op.App = ids.key.App.ID
+	req.op.Key = ids.key.Public
+	req.op.Client = ids.client
+	req.op.Conn = ids.conn
+	req.op.Grace = l.node.opts.Grace
+	if g := ids.key.App.Grace; g > 0 {
+		req.op.Grace = g
+	}
+	c.key, c.client, c.id = ids.key, ids.client, ids.conn
+	if ids.style == protocol.StyleText {
+		c.flags |= flagText
+	}
+	l.setState(c, stateAuthorising)
+	if c.in == nil {
+		c.in = &inbuf{}
+	}
+	c.in.hand = &handshake{answer: bytes.Clone(m.out.Bytes()), req: req}
+	l.watch(c) // not read until it is answered
+	l.refile(c)
+	if err := l.node.opts.Store.Submit(&req.op); err != nil {
+		req.release()
+		l.refuse(c, err)
+	}
+}
+
+// identity is what the query of an upgrade says, checked.
+type identity struct {
+	key    *auth.Key
+	client string
+	conn   presence.ConnID
+	style  protocol.Style
+}
+
+// identify checks path and query of an upgrade (wire protocol 2.1, 2.2).
+func (n *Node) identify(uri string) (id identity, err *presence.Error) {
+	path, query, _ := strings.Cut(uri, "?")
+	style, ok := protocol.StyleOfPath(path)
+	if !ok {
+		return id, presence.Errorf(presence.CodeNotFound, "no websocket at %q; connect to /core or /core/v1", clip(path)).WithField("path")
+	}
+	q, err := protocol.ParseQuery(query, n.opts.Limits.ClientID)
+	if err != nil {
+		return id, err
+	}
+	if q.APIKey == "" {
+		if q.Token != "" {
+			return id, presence.Errorf(presence.CodeUnauthorized, "auth tokens are not accepted by this version; connect with an apiKey").WithField("token")
+		}
+		return id, presence.Errorf(presence.CodeUnauthorized, "no credentials: connect with an apiKey").WithField("apiKey")
+	}
+	if id.key, err = n.opts.Keyring.Authenticate(q.APIKey); err != nil {
+		return id, err
+	}
+	id.client = q.ClientID
+	id.style = style
+	if style == protocol.StyleDefault {
+		id.style = protocol.StyleObject
+		if id.key.App.JoinAck == "text" {
+			id.style = protocol.StyleText
+		}
+	}
+	if q.ConnectionID == "" {
+		id.conn = presence.NewConnID()
+		return id, nil
+	}
+	app, part, _ := strings.Cut(q.ConnectionID, ":")
+	conn, ok := presence.ParseConnID(part)
+	if !ok {
+		return id, presence.Errorf(presence.CodeInvalid, "connectionId %q is not of the form appId:20 hex digits", clip(q.ConnectionID)).WithField("connectionId")
+	}
+	if app != id.key.App.ID {
+		return id, presence.Errorf(presence.CodeForbidden, "connectionId %q belongs to another app", clip(q.ConnectionID)).WithField("connectionId")
+	}
+	id.conn = conn
+	return id, nil
+}
+
+func (n *Node) originAllowed(origin string) bool {
+	for _, o := range n.opts.Origins {
+		if o == "*" || strings.EqualFold(o, origin) {
+			return true
+		}
+	}
+	return len(n.opts.Origins) == 0
+}
+
+// opened is the store's answer to the session that c's upgrade asked for.
+func (l *loop) opened(c *conn, req *request) {
+	op := &req.op
+	if op.Err != nil {
+		l.refuse(c, op.Err)
+		return
+	}
+	hand := c.in.hand
+	c.in.hand = nil
+	c.inc = op.NewInc
+	l.setState(c, stateOpen)
+	c.flags |= flagFresh
+	c.lastSeen = l.second
+	l.m.ConnectionsAccepted.Inc()
+
+	l.scratch = protocol.AppendConnected(l.scratch[:0], &protocol.Connected{
+		App: c.key.App.ID, Conn: c.id, Client: c.client, Node: l.node.opts.NodeID,
+		// A lost socket ends its memberships at once: nothing is kept for a grace yet.
+		GraceMs: 0,
+	})
+	out := appendFrame(hand.answer, ws.OpText, l.scratch)
+	l.stats.FramesOut++
+	l.send(c, out, true)
+	if c.state != stateOpen {
+		return
+	}
+	l.watch(c)
+	if len(c.in.buf) > 0 {
+		l.again(c)
+	} else {
+		l.dropIn(c)
+	}
+	l.refile(c)
+}
+
+// refuse answers an upgrade with the status of err.
+func (l *loop) refuse(c *conn, err *presence.Error) {
+	l.m.handshakeFailure(string(err.Code))
+	l.answer(c, err.Status, err)
+}
+
+// answer sends an HTTP error and lets the connection run out.
+func (l *loop) answer(c *conn, status int, e *presence.Error) {
+	body, err := json.Marshal(map[string]any{"name": e.Name, "message": e.Message, "statusCode": status})
+	if err != nil {
+		panic(err) // three fields of plain types
+	}
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n" +
+		"Content-Type: application/json\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n")
+	if e.Retry {
+		b.WriteString("Retry-After: " + strconv.FormatInt(max(1, (e.RetryAfterMs+999)/1000), 10) + "\r\n")
+	}
+	b.WriteString("Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
+	b.Write(body)
+	l.finish(c, b.Bytes())
+}
+
+// finish sends the last bytes of an HTTP answer and our end of stream, and
+// reads on for a moment: a reset for unread bytes would eat the answer.
+func (l *loop) finish(c *conn, answer []byte) {
+	l.setState(c, stateDraining)
+	l.send(c, answer, true)
+	if c.state == stateFree {
+		return
+	}
+	if c.out == nil {
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // ENOTCONN: the peer is gone already, the drain will see it
+	}
+	l.watch(c)
+	l.refile(c)
+}
+
+// clip shortens what a client sent for an error text.
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "…"
+	}
+	return s
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// openTimeout is how long the edge waits for a session; the client gives up after 2 s in all.
+const openTimeout = 1500 * time.Millisecond

@@ -1,0 +1,437 @@
+package node
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"presencesets/metrics"
+	"presencesets/protocol"
+
+	"math/rand/v2"
+)
+
+// One event loop. A turn:
+//
+//	poll            park until a socket or the mailbox has something
+//	sockets         read → frames → requests; write what was queued
+//	mailbox         the tasks that were there when the turn began
+//	again           connections whose kept bytes were not done last turn
+//	ready rooms     start the requests that the turn has collected, several together
+//	timers          once a second the wheel, more often what waits for the store
+//	replies         one send for each connection that was answered in this turn
+//	broadcast       one step of the active job: at most 256 sockets
+//
+// Whatever a loop owns is read and written by its own goroutine only, without a
+// lock. Everybody else posts a task. On a loop nothing blocks.
+type loop struct {
+	// Set once.
+	id   int
+	node *Node
+	poll *poller
+	m    *loopMetrics
+	done chan struct{}
+
+	// Atomic: read by the acceptor, the health page and those who post.
+	count    atomic.Int64 // sockets, those on their way through the mailbox included
+	heads    atomic.Int64 // handshakes without a whole head
+	beat     atomic.Int64 // Unix nanoseconds of the last turn
+	sleeping atomic.Bool  // parked, or about to be: a post must wake it
+
+	mu      sync.Mutex // protects the next two
+	mailbox []task
+	closed  bool
+
+	// Owned by the loop.
+	conns     table
+	states    [stateCount]int
+	wheel     wheel
+	buffers   buffers
+	dec       *protocol.Decoder
+	req       protocol.Request // of the frame that is handled
+	began     time.Time
+	now       time.Time // of this turn
+	second    uint32    // whole seconds since began
+	tick8     uint32    // 1/8 ms since began, for the buckets
+	rbuf      []byte
+	scratch   []byte
+	tasks     []task // the mailbox's other half
+	replies   []byte
+	segments  []segment
+	againList []connRef
+	ready     []readyEntry
+	waits     []waiting
+	jobs      []*broadcast
+	job       *job
+	jobFree   job
+	freeReqs  *request
+	memory    memory
+	partial   int // bytes of half-read frames
+	queued    int // bytes in outbound queues
+	subs      int // entries that receive something
+	rooms     int // rooms with such an entry
+	members   int // entries that may be a member
+	stopping  bool
+	stats     metrics.LoopStats
+	turnStart time.Time
+}
+
+// task is what others hand to a loop. A struct with a kind and not a closure:
+// the hot ones cost no allocation.
+type task struct {
+	kind taskKind
+	fd   int32
+	req  *request
+	cast *broadcast
+	ask  chan metrics.LoopStats
+}
+
+type taskKind uint8
+
+const (
+	taskSocket taskKind = iota // fd: a new socket
+	taskDone                   // req: the store has answered
+	taskCast                   // cast: an event or a message for a room's subscribers
+	taskStats                  // ask: wants a copy of the counters
+	taskStop                   // close every connection and end
+)
+
+// segment is one connection's part of the replies of a turn.
+type segment struct {
+	ref        connRef
+	start, end int
+}
+
+func newLoop(n *Node, id int) (*loop, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, fmt.Errorf("loop %d: %w", id, err)
+	}
+	lim := &n.opts.Limits
+	l := &loop{
+		id: id, node: n, poll: p, m: newLoopMetrics(n.opts.Metrics), done: make(chan struct{}),
+		dec: protocol.NewDecoder(protocol.Limits{Message: lim.Message, Data: lim.Data, Depth: lim.Depth,
+			RoomName: lim.RoomName, EventName: lim.EventName}),
+		rbuf:  make([]byte, 64<<10),
+		began: time.Now(),
+	}
+	l.stats.Loop = id
+	l.clock()
+	return l, nil
+}
+
+// post hands a task to the loop from any goroutine. It reports false when the
+// loop has ended. Any number of posts before the loop looks cost one wake.
+func (l *loop) post(t task) bool {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return false
+	}
+	l.mailbox = append(l.mailbox, t)
+	l.mu.Unlock()
+	if l.sleeping.CompareAndSwap(true, false) {
+		l.poll.wake()
+	}
+	return true
+}
+
+func (l *loop) clock() {
+	l.now = time.Now()
+	since := l.now.Sub(l.began)
+	l.second = uint32(since / time.Second)
+	l.tick8 = uint32(since / (time.Millisecond / 8))
+	l.beat.Store(l.now.UnixNano())
+}
+
+// run is the loop's goroutine. It ends after a taskStop, when its last
+// connection is gone.
+func (l *loop) run() {
+	defer close(l.done)
+	defer l.poll.close()
+	for {
+		if !l.collect() {
+			l.node.opts.Log.Error("a loop's poller was closed", "loop", l.id)
+			return
+		}
+		l.clock()
+		l.stats.Turns++
+		l.stats.Events += uint64(l.poll.n)
+		for i := range l.poll.n {
+			ev := &l.poll.events[i]
+			if ev.Fd == wakeSlot {
+				continue
+			}
+			if c := l.conns.get(connRef{uint32(ev.Fd), uint32(ev.Pad)}); c != nil {
+				l.guarded(c, ev.Events)
+			}
+		}
+		l.takeTasks()
+		l.runAgain()
+		l.startReady()
+		l.timers()
+		l.flushReplies()
+		l.stepJob()
+		l.stats.TurnSeconds += time.Since(l.now).Seconds()
+		if l.stopping && l.conns.used == 0 {
+			l.mu.Lock()
+			l.closed = true
+			rest := l.mailbox
+			l.mailbox = nil
+			l.mu.Unlock()
+			for _, t := range rest {
+				l.refuseTask(t)
+			}
+			return
+		}
+	}
+}
+
+// collect fills the poller's events: it parks unless the loop has work of its own.
+func (l *loop) collect() bool {
+	if l.job != nil || len(l.jobs) > 0 || len(l.againList) > 0 {
+		l.poll.once()
+		return true
+	}
+	l.sleeping.Store(true)
+	l.mu.Lock()
+	waiting := len(l.mailbox) > 0
+	l.mu.Unlock()
+	if waiting {
+		l.sleeping.Store(false)
+		l.poll.once()
+		return true
+	}
+	deadline := l.began.Add(time.Duration(l.second+1) * time.Second)
+	if len(l.waits) > 0 {
+		if d := l.waits[0].until; d.Before(deadline) {
+			deadline = d
+		}
+	}
+	ok := l.poll.wait(deadline)
+	l.sleeping.Store(false)
+	l.stats.Wakes++
+	return ok
+}
+
+// guarded handles one socket's events. A panic in it is a bug of ours that
+// must cost this connection only.
+func (l *loop) guarded(c *conn, events uint32) {
+	ref := c.ref()
+	defer l.recovered(ref)
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 && events&unix.EPOLLIN == 0 {
+		l.readEnd(c, unix.ECONNRESET)
+		return
+	}
+	if events&unix.EPOLLOUT != 0 {
+		l.writable(c)
+		if l.conns.get(ref) == nil {
+			return
+		}
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+		l.readable(c)
+	}
+}
+
+// recovered ends the connection in whose handler a panic was.
+func (l *loop) recovered(ref connRef) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	l.m.Panics.Inc()
+	l.node.opts.Log.Error("panic in a connection's handler", "loop", l.id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if c := l.conns.get(ref); c != nil {
+		l.closeWith(c, 1011, "internal error", endError)
+	}
+}
+
+// takeTasks runs the tasks that were posted before now.
+func (l *loop) takeTasks() {
+	l.mu.Lock()
+	l.tasks, l.mailbox = l.mailbox, l.tasks[:0]
+	l.mu.Unlock()
+	for i := range l.tasks {
+		t := &l.tasks[i]
+		switch t.kind {
+		case taskSocket:
+			l.socket(int(t.fd))
+		case taskDone:
+			l.completed(t.req)
+		case taskCast:
+			l.jobs = append(l.jobs, t.cast)
+		case taskStats:
+			t.ask <- l.snapshotStats()
+		case taskStop:
+			l.stopAll()
+		}
+		*t = task{}
+	}
+	if cap(l.tasks) > 1<<16 { // after a flood: do not hold its memory
+		l.tasks = nil
+	}
+}
+
+// refuseTask is what becomes of a task that came after the loop's end.
+func (l *loop) refuseTask(t task) {
+	switch t.kind {
+	case taskSocket:
+		_ = unix.Close(int(t.fd)) // never used
+		l.count.Add(-1)
+		l.node.freed()
+	case taskDone:
+		l.orphaned(t.req)
+	case taskStats:
+		t.ask <- l.snapshotStats()
+	}
+}
+
+// socket takes a new socket in.
+func (l *loop) socket(fd int) {
+	c := l.conns.take()
+	c.fd = int32(fd)
+	c.jitter = rand.Uint32()
+	c.interest = 1
+	l.states[stateFree]++ // setState takes it out again
+	l.setState(c, stateHead)
+	c.lastSeen = l.second
+	if err := l.poll.add(fd, c.slot, c.gen, pollIn); err != nil || l.stopping {
+		l.destroy(c, endNone)
+		return
+	}
+	l.refile(c)
+}
+
+// runAgain looks at kept bytes of connections that had more than one turn's share.
+func (l *loop) runAgain() {
+	if len(l.againList) == 0 {
+		return
+	}
+	list := l.againList
+	l.againList = nil
+	for _, ref := range list {
+		c := l.conns.get(ref)
+		if c == nil || c.flags&flagAgain == 0 {
+			continue
+		}
+		c.flags &^= flagAgain
+		if c.in != nil && len(c.in.buf) > 0 && (c.state == stateOpen || c.state == stateClosing) {
+			func() {
+				defer l.recovered(ref)
+				l.input(c, c.in.buf)
+			}()
+		}
+	}
+}
+
+// timers turns the wheel when a second has passed and refuses what waited too long.
+func (l *loop) timers() {
+	if l.second >= l.wheel.now {
+		l.stats.WheelLagSeconds = l.now.Sub(l.began.Add(time.Duration(l.wheel.now) * time.Second)).Seconds()
+		if l.wheel.turn(&l.conns, l.second, l.expire) {
+			l.wheel.now = l.second + 1
+		}
+	}
+	l.expireWaits()
+}
+
+// reply appends a text frame to what c is sent at the end of this turn.
+func (l *loop) reply(c *conn, payload []byte) {
+	l.stats.FramesOut++
+	start := len(l.replies)
+	if n := len(l.segments); n > 0 && l.segments[n-1].ref == c.ref() {
+		l.replies = appendFrame(l.replies, 1, payload)
+		l.segments[n-1].end = len(l.replies)
+		return
+	}
+	l.replies = appendFrame(l.replies, 1, payload)
+	l.segments = append(l.segments, segment{c.ref(), start, len(l.replies)})
+}
+
+// flushReplies sends the replies of this turn, one send for each run of them
+// that belongs to one connection.
+func (l *loop) flushReplies() {
+	if len(l.segments) == 0 {
+		return
+	}
+	segments, replies := l.segments, l.replies
+	l.segments, l.replies = nil, nil // sending may end connections, which may flush
+	for _, s := range segments {
+		if c := l.conns.get(s.ref); c != nil {
+			l.send(c, replies[s.start:s.end], false)
+		}
+	}
+	l.segments = segments[:0]
+	if cap(replies) <= 1<<20 {
+		l.replies = replies[:0]
+	}
+}
+
+// stopAll closes every connection; the loop ends when the last is gone.
+func (l *loop) stopAll() {
+	l.stopping = true
+	for i := range uint32(len(l.conns.slabs)) * slabSize {
+		switch c := l.conns.at(i); c.state {
+		case stateFree:
+		case stateOpen:
+			l.closeWith(c, 1001, "this node is shutting down", endDrain)
+		default:
+			l.destroy(c, endNone)
+		}
+	}
+}
+
+func (l *loop) snapshotStats() metrics.LoopStats {
+	s := l.stats
+	s.Handshaking = l.states[stateHead] + l.states[stateAuthorising]
+	s.Live = l.states[stateOpen]
+	s.Closing = l.states[stateClosing] + l.states[stateDraining]
+	s.PartialBytes, s.QueueBytes = int64(l.partial), int64(l.queued)
+	s.Rooms, s.Subscribers, s.Members = l.rooms, l.subs, l.members
+	l.mu.Lock()
+	s.MailboxDepth = len(l.mailbox)
+	l.mu.Unlock()
+	s.JobsActive = len(l.jobs)
+	if l.job != nil {
+		s.JobsActive++
+		s.JobAgeSeconds = l.now.Sub(l.job.began).Seconds()
+	}
+	return s
+}
+
+// buffers keeps read buffers in four sizes. Not a sync.Pool: the loop is their
+// only user, and a collection must not throw them away in a storm.
+type buffers struct{ free [4][][]byte }
+
+var bufferSizes = [4]int{512, 4 << 10, 64 << 10, 256<<10 + maxHeader}
+
+// get returns an empty buffer with room for at least n bytes.
+func (b *buffers) get(n int) []byte {
+	for i, size := range bufferSizes {
+		if n > size {
+			continue
+		}
+		if k := len(b.free[i]); k > 0 {
+			buf := b.free[i][k-1]
+			b.free[i] = b.free[i][:k-1]
+			return buf
+		}
+		return make([]byte, 0, size)
+	}
+	return make([]byte, 0, n)
+}
+
+// put takes a buffer back. At most 64 of a size are kept.
+func (b *buffers) put(buf []byte) {
+	for i, size := range bufferSizes {
+		if cap(buf) == size && len(b.free[i]) < 64 {
+			b.free[i] = append(b.free[i], buf[:0])
+			return
+		}
+	}
+}

@@ -1,0 +1,566 @@
+package node
+
+import (
+	"presencesets/auth"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	presence "presencesets"
+)
+
+// The states of a socket, in the order in which it passes them. A connection's
+// own life (live, grace, gone) is the session's, in Redis.
+//
+//	free ─accept▶ head ─upgrade▶ authorising ─open answered▶ open ─our close frame▶ closing ▶ free
+//	               └─ plain HTTP: handed to net/http ▶ free
+type state uint8
+
+const (
+	stateFree state = iota
+	stateHead
+	stateAuthorising
+	stateOpen
+	stateClosing
+	stateDraining // an HTTP refusal was sent; what the peer still sends is thrown away
+	stateCount
+)
+
+const (
+	flagFiled  = 1 << iota // on the wheel
+	flagPinged             // a ping is out, since is when
+	flagFresh              // not pinged yet
+	flagAgain              // on the loop's again list
+	flagPaused             // not read: too many requests in flight
+	flagReply              // has a reply segment of this turn
+	flagText               // acknowledges a room join with text (wire protocol 6.2)
+	flagFrag               // inside a fragmented message
+	flagEnded              // its session has been told to end
+	flagReady              // on the loop's ready list
+)
+
+// end is why a socket ended: the label of presence_disconnects_total.
+type end uint8
+
+const (
+	endNone end = iota // before the websocket was open: not counted there
+	endClosed
+	endLost
+	endPongTimeout
+	endSlow
+	endProtocol
+	endPolicy
+	endTooBig
+	endDrain
+	endError
+	endCount
+)
+
+func (e end) String() string {
+	return [endCount]string{"", "closed", "lost", "pong_timeout", "slow_consumer",
+		"protocol", "policy", "too_big", "drain", "error"}[e]
+}
+
+// conn is one socket and, once it is open, the connection that it carries. It
+// lives in a slab of its loop, belongs to that loop from accept to close, and
+// nobody else holds a pointer to it or its descriptor (they hold a connRef).
+// At most 128 bytes: node_test.go asserts it.
+type conn struct {
+	fd        int32
+	slot, gen uint32
+
+	wheelNext, wheelPrev uint32 // slot numbers + 1
+	deadline             uint32 // seconds since the loop began, as are the next two
+	lastSeen             uint32 // last bytes from the peer
+	since                uint32 // when this state, or the ping that is out, began
+	jitter               uint32
+
+	requests, others bucket
+
+	flags    uint16
+	state    state
+	bad      uint8 // frames that could not be answered
+	inflight uint16
+	interest uint8 // what epoll watches: 1 in, 2 out
+
+	id presence.ConnID
+
+	in      *inbuf // nil unless a head or a frame is half read
+	out     *outq  // nil unless the socket is full
+	key     *auth.Key
+	entries *entry // the rooms that it is in; most are in one
+	client  string // clientId, "" when none
+	inc     int64  // incarnation, from the open
+}
+
+// connRef names a connection for those who are not its loop. It goes stale
+// when the slot is used again.
+type connRef struct{ slot, gen uint32 }
+
+func (c *conn) ref() connRef { return connRef{c.slot, c.gen} }
+
+// inbuf holds what was read and is not whole yet.
+type inbuf struct {
+	buf   []byte // read bytes, from the start of a head or frame
+	msg   []byte // payload of earlier fragments
+	since uint32 // second in which the half-read frame began; 0: none is half read
+	hand  *handshake
+}
+
+// outq holds what the kernel did not take.
+type outq struct {
+	segs  []outseg
+	bytes int    // without what is left of the big answer
+	big   int    // bytes left of one answer larger than the limit, which is first in the queue
+	moved uint32 // second of the last progress
+}
+
+type outseg struct {
+	b  []byte
+	at uint32 // second in which it was queued
+}
+
+// oldest is the second from which the age of the queue counts: when its first
+// byte was queued, or, while a big answer drains, of the last progress.
+func (q *outq) oldest() uint32 {
+	if q.big > 0 || len(q.segs) == 0 {
+		return q.moved
+	}
+	return q.segs[0].at
+}
+
+// table is the connections of a loop: slabs that never move, freed slots in a list.
+type table struct {
+	slabs []*[slabSize]conn
+	free  []uint32
+	used  int
+}
+
+const slabSize = 1024
+
+func (t *table) at(slot uint32) *conn { return &t.slabs[slot/slabSize][slot%slabSize] }
+
+// get returns the connection that ref names, or nil when it is gone.
+func (t *table) get(ref connRef) *conn {
+	if c := t.at(ref.slot); c.gen == ref.gen && c.state != stateFree {
+		return c
+	}
+	return nil
+}
+
+func (t *table) take() *conn {
+	if len(t.free) == 0 {
+		base := uint32(len(t.slabs)) * slabSize
+		t.slabs = append(t.slabs, new([slabSize]conn))
+		for i := range uint32(slabSize) {
+			t.free = append(t.free, base+slabSize-1-i)
+		}
+	}
+	slot := t.free[len(t.free)-1]
+	t.free = t.free[:len(t.free)-1]
+	c := t.at(slot)
+	*c = conn{slot: slot, gen: c.gen + 1}
+	t.used++
+	return c
+}
+
+func (t *table) put(c *conn) {
+	*c = conn{slot: c.slot, gen: c.gen}
+	t.free = append(t.free, c.slot)
+	t.used--
+}
+
+// readable takes what the socket has, handles the whole frames in it and keeps the rest.
+func (l *loop) readable(c *conn) {
+	if c.flags&flagPaused != 0 {
+		return
+	}
+	var got []byte
+	if c.in == nil {
+		n, errno := recv(int(c.fd), l.rbuf)
+		if n <= 0 {
+			l.readEnd(c, errno)
+			return
+		}
+		got = l.rbuf[:n]
+	} else {
+		l.grow(c.in)
+		b := c.in.buf
+		n, errno := recv(int(c.fd), b[len(b):cap(b)])
+		if n <= 0 {
+			l.readEnd(c, errno)
+			return
+		}
+		c.in.buf = b[:len(b)+n]
+		l.partial += n
+		got = c.in.buf
+	}
+	c.lastSeen = l.second
+	c.flags &^= flagPinged
+	l.input(c, got)
+}
+
+// input hands b, all unread bytes of c, to whatever c's state makes of them
+// and keeps what is left. b is l.rbuf or c.in.buf.
+func (l *loop) input(c *conn, b []byte) {
+	ref := c.ref()
+	var used int
+	switch c.state {
+	case stateHead:
+		used = l.head(c, b)
+	case stateAuthorising: // the peer may send before it was answered: kept for later
+	case stateOpen, stateClosing:
+		used = l.frames(c, b)
+	case stateDraining:
+		used = len(b)
+	}
+	if l.conns.get(ref) == nil {
+		return
+	}
+	l.keep(c, b, used)
+}
+
+// keep holds the unread rest b[used:] for the next turn.
+func (l *loop) keep(c *conn, b []byte, used int) {
+	rest := b[used:]
+	if c.in == nil {
+		if len(rest) == 0 {
+			return
+		}
+		c.in = &inbuf{}
+	}
+	in := c.in
+	l.partial -= len(in.buf)
+	if len(in.buf) > 0 && len(b) > 0 && &in.buf[0] == &b[0] {
+		in.buf = append(in.buf[:0], rest...) // memmove within itself
+	} else {
+		if cap(in.buf) == 0 && len(rest) > 0 {
+			in.buf = l.buffers.get(len(rest))
+		}
+		in.buf = append(in.buf[:0], rest...)
+	}
+	l.partial += len(in.buf)
+	switch {
+	case len(rest) == 0 && len(in.msg) == 0 && in.hand == nil:
+		l.dropIn(c)
+	case len(rest) == 0 && len(in.msg) == 0:
+		in.since = 0
+	case used > 0 || in.since == 0: // a new frame began
+		in.since = max(l.second, 1)
+		if c.state == stateOpen {
+			l.sooner(c, in.since+halfFrameSeconds)
+		}
+	}
+	if l.partial > maxPartial && c.state == stateOpen {
+		l.m.limit("partial")
+		l.closeWith(c, ws.StatusPolicyViolation, "too many half-sent frames on this node", endPolicy)
+	}
+}
+
+// dropIn gives c's read buffer back.
+func (l *loop) dropIn(c *conn) {
+	if c.in == nil {
+		return
+	}
+	l.partial -= len(c.in.buf) + len(c.in.msg)
+	l.buffers.put(c.in.buf)
+	l.buffers.put(c.in.msg)
+	c.in = nil
+}
+
+// grow makes room for one more read.
+func (l *loop) grow(in *inbuf) {
+	if free := cap(in.buf) - len(in.buf); free >= 256 || free >= cap(in.buf)/2 && free > 0 {
+		return
+	}
+	bigger := l.buffers.get(len(in.buf)*2 + 512)
+	bigger = append(bigger, in.buf...)
+	l.buffers.put(in.buf)
+	in.buf = bigger
+}
+
+// readEnd is the end of what the peer sends: EAGAIN is none.
+func (l *loop) readEnd(c *conn, errno unix.Errno) {
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+	case c.state == stateOpen:
+		l.lose(c, endLost)
+	case c.state == stateAuthorising:
+		l.m.handshakeFailure("hung_up")
+		l.destroy(c, endNone)
+	default:
+		if c.state == stateHead {
+			l.m.handshakeFailure("hung_up")
+		}
+		l.destroy(c, endNone)
+	}
+}
+
+// frames handles the whole frames at the start of b and returns how many bytes
+// they took. It stops after framesPerTurn of them, or when c may not be read.
+func (l *loop) frames(c *conn, b []byte) (used int) {
+	ref := c.ref()
+	for count := 0; ; count++ {
+		if c.flags&flagPaused != 0 || c.out != nil && c.state == stateOpen {
+			return used
+		}
+		if count == framesPerTurn {
+			l.again(c)
+			return used
+		}
+		h, n, err := parseHeader(b[used:])
+		if err == errShort {
+			return used
+		}
+		if err == nil {
+			err = ws.CheckHeader(h, l.wsState(c))
+		}
+		if err != nil {
+			l.closeWith(c, ws.StatusProtocolError, err.Error(), endProtocol)
+			return used
+		}
+		frag := 0
+		if c.in != nil {
+			frag = len(c.in.msg)
+		}
+		if limit := int64(l.node.opts.Limits.Frame - frag); !h.OpCode.IsControl() && h.Length > limit {
+			l.m.limit("frame")
+			l.closeWith(c, ws.StatusMessageTooBig, "a message may have "+itoa(l.node.opts.Limits.Frame)+" bytes", endTooBig)
+			return used
+		}
+		if int64(len(b)-used-n) < h.Length {
+			return used
+		}
+		payload := b[used+n : used+n+int(h.Length)]
+		ws.Cipher(payload, h.Mask, 0)
+		used += n + int(h.Length)
+		l.stats.FramesIn++
+		l.frame(c, h, payload)
+		if l.conns.get(ref) == nil {
+			return used
+		}
+	}
+}
+
+func (l *loop) wsState(c *conn) ws.State {
+	if c.flags&flagFrag != 0 {
+		return ws.StateServerSide | ws.StateFragmented
+	}
+	return ws.StateServerSide
+}
+
+// again has c's kept bytes looked at in the next turn, without waiting for new ones.
+func (l *loop) again(c *conn) {
+	if c.flags&flagAgain == 0 {
+		c.flags |= flagAgain
+		l.againList = append(l.againList, c.ref())
+	}
+}
+
+// resumeReading reads c again after a pause: first what was kept.
+func (l *loop) resumeReading(c *conn) {
+	c.flags &^= flagPaused
+	l.watch(c)
+	if c.in != nil && len(c.in.buf) > 0 {
+		l.again(c)
+	}
+}
+
+// send writes b to c at once, or queues what the kernel does not take. shared
+// bytes never change and are queued as they are; others are copied.
+func (l *loop) send(c *conn, b []byte, shared bool) {
+	if c.out != nil {
+		l.queue(c, b, shared)
+		return
+	}
+	l.stats.Sends++
+	n, errno := send(int(c.fd), b)
+	if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
+		l.lose(c, endLost)
+		return
+	}
+	l.stats.BytesOut += uint64(n)
+	if n == len(b) {
+		return
+	}
+	l.stats.EAGAIN++
+	c.out = &outq{moved: l.second}
+	l.queue(c, b[n:], shared)
+	if c.state != stateFree && c.out != nil {
+		l.watch(c)
+		l.sooner(c, l.second+seconds(l.node.opts.QueueAge))
+	}
+}
+
+func (l *loop) sendShared(c *conn, b []byte) {
+	l.stats.FramesOut++
+	l.send(c, b, true)
+}
+
+// queue appends to c's outbound queue and enforces its limit: one answer that
+// is larger than the limit may start on an empty queue, and what comes behind
+// it has the limit to itself.
+func (l *loop) queue(c *conn, b []byte, shared bool) {
+	q := c.out
+	if limit := l.node.opts.QueueBytes; q.bytes+len(b) > limit {
+		if len(q.segs) > 0 || q.big > 0 {
+			l.slow(c, "bytes")
+			return
+		}
+		q.big = len(b)
+	} else {
+		q.bytes += len(b)
+	}
+	if !shared {
+		b = append([]byte(nil), b...)
+	}
+	q.segs = append(q.segs, outseg{b, l.second})
+	l.queued += len(b)
+}
+
+// writable sends what was queued.
+func (l *loop) writable(c *conn) {
+	q := c.out
+	if q == nil {
+		l.watch(c)
+		return
+	}
+	for len(q.segs) > 0 {
+		seg := &q.segs[0]
+		l.stats.Sends++
+		n, errno := send(int(c.fd), seg.b)
+		if errno == unix.EAGAIN || errno == unix.EINTR {
+			return
+		}
+		if errno != 0 {
+			l.lose(c, endLost)
+			return
+		}
+		q.moved = l.second
+		l.stats.BytesOut += uint64(n)
+		l.queued -= n
+		if q.big > 0 {
+			q.big -= n
+		} else {
+			q.bytes -= n
+		}
+		if n < len(seg.b) {
+			seg.b = seg.b[n:]
+			return
+		}
+		q.segs = q.segs[1:]
+	}
+	c.out = nil
+	l.watch(c)
+	if c.in != nil && len(c.in.buf) > 0 {
+		l.again(c)
+	}
+}
+
+// watch tells epoll what c waits for: to be read unless it is paused or does
+// not take its answers, to be written while something is queued.
+func (l *loop) watch(c *conn) {
+	var want uint8
+	if c.flags&flagPaused == 0 && (c.out == nil || c.state != stateOpen) && c.state != stateAuthorising {
+		want |= 1
+	}
+	if c.out != nil {
+		want |= 2
+	}
+	if want == c.interest {
+		return
+	}
+	c.interest = want
+	var ev uint32
+	if want&1 != 0 {
+		ev |= pollIn
+	}
+	if want&2 != 0 {
+		ev |= pollOut
+	}
+	if err := l.poll.modify(int(c.fd), c.slot, c.gen, ev); err != nil {
+		l.lose(c, endError)
+	}
+}
+
+// setState moves c to another state and keeps the counts.
+func (l *loop) setState(c *conn, to state) {
+	if c.state == stateHead {
+		l.heads.Add(-1)
+	}
+	if to == stateHead {
+		l.heads.Add(1)
+	}
+	l.states[c.state]--
+	l.states[to]++
+	c.state = to
+	c.since = l.second
+}
+
+// sooner moves c's deadline forward to at, if that is earlier.
+func (l *loop) sooner(c *conn, at uint32) {
+	if c.flags&flagFiled != 0 && at < c.deadline {
+		l.wheel.take(&l.conns, c)
+		l.wheel.file(&l.conns, c, max(at, l.second+1))
+	}
+}
+
+// closeWith sends a close frame and waits a little for the peer's; the session
+// ends at once as lost, or as the reason of the end says.
+func (l *loop) closeWith(c *conn, code ws.StatusCode, text string, why end) {
+	if c.state != stateOpen {
+		l.destroy(c, why)
+		return
+	}
+	l.endSession(c, presence.ReasonTimeout, why)
+	l.flushReplies()
+	if c.state != stateOpen {
+		return
+	}
+	l.setState(c, stateClosing)
+	c.flags &^= flagPaused | flagPinged
+	l.send(c, appendClose(l.scratch[:0], code, text), false)
+	if c.state == stateFree {
+		return
+	}
+	l.dropIn(c)
+	l.watch(c)
+	l.refile(c)
+}
+
+// lose ends a connection whose socket is of no more use.
+func (l *loop) lose(c *conn, why end) {
+	l.endSession(c, presence.ReasonTimeout, why)
+	l.destroy(c, why)
+}
+
+// slow ends a connection that does not take what it is sent.
+func (l *loop) slow(c *conn, bound string) {
+	l.m.limit("queue_" + bound)
+	l.m.SlowConsumers.Inc()
+	l.endSession(c, presence.ReasonTimeout, endSlow)
+	// No close frame: it would have to go in front of bytes that are queued, in
+	// the middle of a frame.
+	l.destroy(c, endSlow)
+}
+
+// destroy closes the descriptor, once and last, and frees the slot.
+func (l *loop) destroy(c *conn, why end) {
+	if c.state == stateFree {
+		return
+	}
+	l.endSession(c, presence.ReasonTimeout, why)
+	l.wheel.take(&l.conns, c)
+	l.dropIn(c)
+	if c.out != nil {
+		for _, s := range c.out.segs {
+			l.queued -= len(s.b)
+		}
+		c.out = nil
+	}
+	l.setState(c, stateFree)
+	_ = unix.Close(int(c.fd)) // EINTR or EIO: the descriptor is gone all the same
+	l.conns.put(c)
+	l.count.Add(-1)
+	l.node.freed()
+}
