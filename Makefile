@@ -1,0 +1,119 @@
+# Everything a contributor types. Each target prints what it does, works twice, and installs or names what it needs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+
+FUZZTIME ?= 60s
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+tool := go tool -modfile=$(CURDIR)/tools/go.mod
+need := @bash tools/need.sh
+closing = cd tools && go run ./closing
+
+.PHONY: help
+help: ## list the targets
+	@echo "make TARGET:"; sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t d; do printf '%-14s %s\n' "$$t" "$$d"; done
+
+.PHONY: build run
+build: ## build bin/presence
+	@mkdir -p bin
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/presence ./cmd/presence
+
+run: ## a private Redis, two nodes and the demo page, until Ctrl-C
+	$(need) redis-server
+	@$(MAKE) build
+	@exec bash tools/run.sh
+
+.PHONY: test test-go test-sdk test-web
+test: test-go test-sdk test-web ## all tests: Go, SDK, page in a browser
+	@echo "all suites passed:"; cat .cache/go.line .cache/sdk.line .cache/web.line
+
+test-go: ## Go tests: unit, on a real Redis, end to end through HAProxy
+	$(need) redis-server haproxy
+	@mkdir -p .cache && rm -f .cache/go.line
+	$(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 2 ./...
+	cd tools && go test ./...
+	@$(closing) go ../.cache/go.json | tee ../.cache/go.line
+
+test-sdk: clients/js/node_modules build ## the SDK's tests, in Node and in Chromium
+	$(need) redis-server chromium
+	@mkdir -p .cache && rm -f .cache/sdk.line
+	cd clients/js && npm run build
+	cd clients/js && npm test -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/sdk.json
+	cd clients/js && npm run test:browser -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/sdk-browser.json
+	@$(closing) sdk ../.cache/sdk.json ../.cache/sdk-browser.json | tee ../.cache/sdk.line
+
+test-web: web/test/node_modules build ## the demo page in headless Chromium, two tabs on two nodes
+	$(need) redis-server chromium
+	@mkdir -p .cache && rm -f .cache/web.line
+	cd web/test && npm test -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/web.json
+	@$(closing) web ../.cache/web.json | tee ../.cache/web.line
+
+%/node_modules: %/package-lock.json %/package.json
+	cd $* && npm ci
+	@touch $@
+
+.PHONY: check check-go check-other check-deploy check-vuln
+check: check-go check-other check-deploy check-vuln ## linters, stale generated files, deploy files, vulnerabilities
+	@echo "check: all well"
+
+check-go: ## gofumpt, vet, staticcheck, tidy
+	@echo "gofumpt"; f=$$($(tool) gofumpt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$f" ] || { echo "gofumpt would change:"; echo "$$f"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+	cd tools && go vet ./... && go mod tidy -diff
+
+check-other: ## Lua, shell, C, generated files
+	$(need) luacheck shellcheck gcc
+	luacheck -q scripts
+	shellcheck tools/*.sh .ci/run
+	gcc -std=c11 -O2 -Wall -Wextra -Werror -o .cache/floor tools/floor/floor.c
+	bash tools/stale.sh
+
+check-deploy: ## Dockerfile, compose file, HAProxy's file
+	$(need) haproxy
+	cd tools/deploy && go vet ./... && go test -count=1 ./...
+	bash tools/haproxy-check.sh
+
+check-vuln: ## known vulnerabilities in what our code calls (offline)
+	@bash tools/vuln.sh
+
+.PHONY: race fuzz bench bench-smoke
+race: ## Go tests under the race detector
+	$(need) redis-server haproxy gcc
+	@mkdir -p .cache
+	CGO_ENABLED=1 $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/race.json -- -race -count=1 -p 1 ./...
+	@$(closing) race ../.cache/race.json
+
+fuzz: ## each fuzz target for FUZZTIME (60s)
+	@FUZZTIME=$(FUZZTIME) bash tools/fuzz.sh
+
+bench: .cache/bench-floor build ## measure against the C floor; prints a table, writes bench/results.json
+	bin/presence bench --floor .cache/bench-floor --out bench/results.json
+
+bench-smoke: .cache/bench-floor build ## the same with few connections and short rounds: does the harness still run?
+	bin/presence bench --smoke --floor .cache/bench-floor --out .cache/bench-smoke.json
+
+.cache/bench-floor: tools/floor/floor.c
+	$(need) redis-server gcc
+	gcc -std=c11 -O2 -Wall -Wextra -o $@ $<
+
+.PHONY: gen sdk web clean
+gen: sdk web docs ## make every generated file anew
+
+sdk: clients/js/node_modules ## build the JavaScript SDK
+	cd clients/js && npm run build
+
+web: sdk ## put the built SDK into the demo page
+	cp clients/js/dist/index.js web/sdk.js
+
+.PHONY: docs
+docs: build ## write the reference pages
+	go generate ./...
+
+clean: ## remove everything that is built
+	rm -rf bin .cache .run bench/results.json clients/js/dist clients/js/node_modules web/test/node_modules
