@@ -27,7 +27,7 @@ while open $redis; do redis=$((redis + 1)); done
 await redis "$redis" PING +PONG $!
 export PRESENCE_REDIS_URL=redis://127.0.0.1:$redis/0 PRESENCE_DEMO=true PRESENCE_LOG_FORMAT=text
 export PRESENCE_AUTH_KEYS=${PRESENCE_AUTH_KEYS:-localapp.localkey:localonlysecret000000000}
-export PRESENCE_DRAIN_DELAY=0s PRESENCE_DRAIN_WINDOW=1s PRESENCE_DEMO_NODES="n1=ws://localhost:$c1/core,n2=ws://localhost:$c2/core"
+export PRESENCE_DEMO_NODES="n1=:$c1,n2=:$c2"
 node() { # node ID CLIENT ADMIN
   PRESENCE_NODE_ID=$1 PRESENCE_LISTEN_CLIENT=127.0.0.1:$2 PRESENCE_LISTEN_ADMIN=127.0.0.1:$3 \
     bin/presence serve >".run/$1.log" 2>&1 & pids+=($!)
