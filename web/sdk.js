@@ -160,6 +160,15 @@ function disconnected(message) {
 		message
 	});
 }
+/** The server ended the connection because of a frame of that many characters. */
+function tooLarge(characters) {
+	return new RelayBoxError({
+		name: "PayloadTooLargeError",
+		code: "too_large",
+		status: 413,
+		message: `the server closed the connection (1009): a request of ${characters} characters is over its frame limit`
+	});
+}
 /** The server sent what this SDK does not understand. */
 function protocolError(message) {
 	return new RelayBoxError({
@@ -362,7 +371,8 @@ var Connection = class {
 		}
 		if (performance.now() - this.#connectedAt >= stableMs) this.#attempt = 0;
 		this.#state = "reconnecting";
-		this.#hooks.lost(disconnected(`the connection was lost (close code ${code}${why === "" ? "" : `, ${why}`})`), true);
+		const lost = disconnected(`the connection was lost (close code ${code}${why === "" ? "" : `, ${why}`})`);
+		this.#hooks.lost(lost, true, code);
 		this.#events.emit("disconnect", {
 			code,
 			reason,
@@ -463,15 +473,19 @@ var Requests = class {
 		this.#send = send;
 		for (const text of waiting) send(text);
 	}
-	/** The connection is gone: what is not answered never will be. */
-	close(error) {
+	/**
+	* The connection is gone: what is not answered never will be. The server closes with 1009 when a frame
+	* is over its limit and can't say which: it was the largest, and sending that one again would end the next connection.
+	*/
+	close(error, closeCode) {
 		this.#send = void 0;
 		this.#waiting = void 0;
 		const pending = [...this.#pending.values()];
 		this.#pending.clear();
+		const largest = closeCode === 1009 ? Math.max(...pending.map(({ size }) => size)) : void 0;
 		for (const request of pending) {
 			clearTimeout(request.timer);
-			request.reject(error);
+			request.reject(request.size === largest ? tooLarge(largest) : error);
 		}
 	}
 	/**
@@ -488,6 +502,7 @@ var Requests = class {
 				reject(timedOut(type, this.#timeoutMs));
 			}, this.#timeoutMs);
 			this.#pending.set(ackId, {
+				size: text.length,
 				resolve,
 				reject,
 				timer
@@ -597,7 +612,11 @@ var Topic = class {
 	}
 	deliver(body) {
 		if (!this.#kind.accepts(this.#name, body)) return;
-		for (const entry of [...this.#entries]) if (this.#entries.has(entry)) call(entry.handler, [structuredClone(body)]);
+		const entries = [...this.#entries];
+		for (const [i, entry] of entries.entries()) {
+			if (!this.#entries.has(entry)) continue;
+			call(entry.handler, [i < entries.length - 1 ? structuredClone(body) : body]);
+		}
 	}
 	async #settle(send) {
 		if (this.#entries.size > 0 || this.#bound === void 0) return;
@@ -725,7 +744,9 @@ var PresenceSet = class {
 				text
 			});
 		} catch (error) {
-			if (error instanceof RelayBoxError && error.status !== void 0 && this.#decidedBy === call) this.#membership = before;
+			if (!(error instanceof RelayBoxError)) throw error;
+			if (error.code === "not_in_room") return;
+			if (error.status !== void 0 && this.#decidedBy === call) this.#membership = before;
 			throw error;
 		}
 	}
@@ -917,11 +938,14 @@ var JoinedRoom = class {
 		});
 	}
 	async #insist(send, signal) {
-		for (let attempt = 1;; attempt++) try {
-			return await send();
-		} catch (error) {
-			if (signal.aborted || !(error instanceof RelayBoxError) || !error.retry) throw error;
-			await pause(error.retryAfterMs ?? delayMs(attempt, this.#host.backoff), signal);
+		for (let attempt = 1;; attempt++) {
+			signal.throwIfAborted();
+			try {
+				return await send();
+			} catch (error) {
+				if (signal.aborted || !(error instanceof RelayBoxError) || !error.retry) throw error;
+				await pause(error.retryAfterMs ?? delayMs(attempt, this.#host.backoff), signal);
+			}
 		}
 	}
 };
@@ -932,37 +956,46 @@ var JoinedRoom = class {
 var PendingRoom = class {
 	#room;
 	#joined;
-	constructor(room, joined) {
+	#watched = false;
+	constructor(room, joined, report) {
 		this.#room = room;
 		this.#joined = joined.then(() => room);
-		this.#joined.catch(() => {});
+		this.#joined.catch((error) => {
+			if (!this.#watched) report(error);
+		});
 	}
 	get id() {
 		return this.#room.id;
 	}
 	get presence() {
-		return this.#room.presence;
+		return this.#watch().presence;
 	}
 	subscribe(first, handler) {
-		return this.#room.subscribe(first, handler);
+		return this.#watch().subscribe(first, handler);
 	}
 	unsubscribe(first, handler) {
-		return this.#room.unsubscribe(first, handler);
+		return this.#watch().unsubscribe(first, handler);
 	}
 	publish(event, data) {
-		return this.#room.publish(event, data);
+		return this.#watch().publish(event, data);
 	}
 	leave() {
-		return this.#room.leave();
+		return this.#watch().leave();
 	}
 	then(ok, failed) {
+		this.#watched = true;
 		return this.#joined.then(ok, failed);
 	}
 	catch(failed) {
-		return this.#joined.catch(failed);
+		return this.then(null, failed);
 	}
 	finally(done) {
+		this.#watched = true;
 		return this.#joined.finally(done);
+	}
+	#watch() {
+		this.#watched = true;
+		return this.#room;
 	}
 };
 //#endregion
@@ -999,7 +1032,7 @@ var RelayBox = class {
 		}, {
 			opening: () => this.#requests.wait(),
 			ready: (again) => this.#ready(again),
-			lost: (error, again) => this.#lost(error, again),
+			lost: (error, again, closeCode) => this.#lost(error, again, closeCode),
 			frame: (frame) => this.#frame(frame)
 		});
 		this.connection = this.#connection;
@@ -1046,7 +1079,7 @@ var RelayBox = class {
 	*/
 	join(roomId) {
 		const known = this.#rooms.get(roomId);
-		if (known !== void 0 && known.room.leaving === void 0) return new PendingRoom(known.room, known.joined);
+		if (known !== void 0 && known.room.leaving === void 0) return this.#pending(known);
 		const room = new JoinedRoom(roomId, this.#host);
 		const entry = {
 			room,
@@ -1054,7 +1087,7 @@ var RelayBox = class {
 		};
 		this.#rooms.set(roomId, entry);
 		entry.joined = room.enter(known?.room.leaving);
-		return new PendingRoom(room, entry.joined);
+		return this.#pending(entry);
 	}
 	/** Makes a room known without joining it; one that exists is no error. */
 	async create(roomId, options = {}) {
@@ -1067,6 +1100,9 @@ var RelayBox = class {
 		});
 		return data;
 	}
+	#pending({ room, joined }) {
+		return new PendingRoom(room, joined, (error) => this.#connection.report(error));
+	}
 	#frame({ type, body }) {
 		if (type === acknowledgement) this.#requests.acknowledge(body);
 		else this.#router.dispatch(type, body);
@@ -1076,9 +1112,9 @@ var RelayBox = class {
 		this.#requests.open((text) => this.#connection.send(text));
 		return again ? this.#restore(this.#socketLife.signal) : Promise.resolve();
 	}
-	#lost(error, again) {
+	#lost(error, again, closeCode) {
 		this.#socketLife.abort(error);
-		this.#requests.close(error);
+		this.#requests.close(error, closeCode);
 		for (const { room } of [...this.#rooms.values()]) if (again) room.lose(error);
 		else room.end(disconnected(`room "${room.id}" ended with the connection: ${error.message}`));
 	}
@@ -1101,15 +1137,11 @@ function addressOf({ apiKey, clientId, url, offline }) {
 	if (typeof apiKey !== "string" || apiKey === "") throw invalid("apiKey is required: \"appId.keyId:secret\"", "apiKey");
 	if (clientId !== void 0 && clientId !== null && typeof clientId !== "string" && !Number.isFinite(clientId)) throw invalid("clientId must be a string or a number", "clientId");
 	const given = url ?? offline?.coreServiceUrl ?? `ws://localhost:${offline?.port ?? defaultPort}/core`;
-	let base;
-	try {
-		base = new URL(given, globalThis.location?.href);
-	} catch {
-		throw invalid(`url "${given}" is not an address; want ws://host:port/core`, "url");
-	}
-	base.protocol = base.protocol.replace(/^http/, "ws");
+	const base = parse(given);
+	if (base === void 0 || !/^(ws|http)s?:$/.test(base.protocol)) throw invalid(`url "${given}" is not an address; want ws://host:port/core`, "url");
+	base.protocol = base.protocol.replace("http", "ws");
 	return {
-		label: `${base.origin === "null" ? `${base.protocol}//${base.host}` : base.origin}${base.pathname}`,
+		label: `${base.protocol}//${base.host}${base.pathname}`,
 		address(connectionId) {
 			const address = new URL(base);
 			address.searchParams.set("apiKey", apiKey);
@@ -1118,6 +1150,13 @@ function addressOf({ apiKey, clientId, url, offline }) {
 			return address.href;
 		}
 	};
+}
+function parse(url) {
+	try {
+		return new URL(url, globalThis.location?.href);
+	} catch {
+		return;
+	}
 }
 //#endregion
 export { RelayBox, RelayBox as default, RelayBoxError };

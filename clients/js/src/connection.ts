@@ -36,7 +36,7 @@ export interface ConnectionHooks {
   /** The first frame has come. After a loss (`again`) the promise says when all is in place again. */
   ready(again: boolean): Promise<void>;
   /** The connection is gone: for now when `again` is possible, else for good. */
-  lost(error: RelayBoxError, again: boolean): void;
+  lost(error: RelayBoxError, again: boolean, closeCode?: number): void;
   frame(frame: Frame): void;
 }
 
@@ -218,7 +218,8 @@ export class Connection implements ConnectionEvents {
     }
     if (performance.now() - this.#connectedAt >= stableMs) this.#attempt = 0;
     this.#state = 'reconnecting';
-    this.#hooks.lost(disconnected(`the connection was lost (close code ${code}${why === '' ? '' : `, ${why}`})`), true);
+    const lost = disconnected(`the connection was lost (close code ${code}${why === '' ? '' : `, ${why}`})`);
+    this.#hooks.lost(lost, true, code);
     this.#events.emit('disconnect', { code, reason, reconnecting: true });
     // A handler may have called disconnect() or connect().
     if (this.#state === 'reconnecting' && this.#socket === undefined) this.#retry();

@@ -101,6 +101,16 @@ export function disconnected(message: string): RelayBoxError {
   return new RelayBoxError({ name: 'DisconnectedError', code: 'disconnected', retry: true, message });
 }
 
+/** The server ended the connection because of a frame of that many characters. */
+export function tooLarge(characters: number): RelayBoxError {
+  return new RelayBoxError({
+    name: 'PayloadTooLargeError',
+    code: 'too_large',
+    status: 413,
+    message: `the server closed the connection (1009): a request of ${characters} characters is over its frame limit`,
+  });
+}
+
 /** The server sent what this SDK does not understand. */
 export function protocolError(message: string): RelayBoxError {
   return new RelayBoxError({ name: 'ProtocolError', code: 'protocol', message });

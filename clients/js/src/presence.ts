@@ -65,8 +65,9 @@ export class PresenceSet implements Presence {
     try {
       await this.#request('room:presence:leave', {}, { field: 'userData', text });
     } catch (error) {
-      const refused = error instanceof RelayBoxError && error.status !== undefined;
-      if (refused && this.#decidedBy === call) this.#membership = before;
+      if (!(error instanceof RelayBoxError)) throw error;
+      if (error.code === 'not_in_room') return; // the room was left, and the membership with it
+      if (error.status !== undefined && this.#decidedBy === call) this.#membership = before;
       throw error;
     }
   }

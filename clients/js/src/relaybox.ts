@@ -57,7 +57,7 @@ export class RelayBox {
       {
         opening: () => this.#requests.wait(),
         ready: (again) => this.#ready(again),
-        lost: (error, again) => this.#lost(error, again),
+        lost: (error, again, closeCode) => this.#lost(error, again, closeCode),
         frame: (frame) => this.#frame(frame),
       },
     );
@@ -112,12 +112,12 @@ export class RelayBox {
    */
   join(roomId: string): JoiningRoom {
     const known = this.#rooms.get(roomId);
-    if (known !== undefined && known.room.leaving === undefined) return new PendingRoom(known.room, known.joined);
+    if (known !== undefined && known.room.leaving === undefined) return this.#pending(known);
     const room = new JoinedRoom(roomId, this.#host);
     const entry: Entry = { room, joined: Promise.resolve() };
     this.#rooms.set(roomId, entry);
     entry.joined = room.enter(known?.room.leaving);
-    return new PendingRoom(room, entry.joined);
+    return this.#pending(entry);
   }
 
   /** Makes a room known without joining it; one that exists is no error. */
@@ -125,6 +125,10 @@ export class RelayBox {
     const { visibility, password, roomName } = options;
     const { data } = await this.#requests.request('room:create', { roomId, visibility, password, roomName });
     return data as CreatedRoom;
+  }
+
+  #pending({ room, joined }: Entry): PendingRoom {
+    return new PendingRoom(room, joined, (error) => this.#connection.report(error));
   }
 
   #frame({ type, body }: Frame): void {
@@ -138,9 +142,9 @@ export class RelayBox {
     return again ? this.#restore(this.#socketLife.signal) : Promise.resolve();
   }
 
-  #lost(error: RelayBoxError, again: boolean): void {
+  #lost(error: RelayBoxError, again: boolean, closeCode?: number): void {
     this.#socketLife.abort(error);
-    this.#requests.close(error);
+    this.#requests.close(error, closeCode);
     for (const { room } of [...this.#rooms.values()]) {
       if (again) room.lose(error);
       else room.end(disconnected(`room "${room.id}" ended with the connection: ${error.message}`));
@@ -178,17 +182,14 @@ function addressOf({ apiKey, clientId, url, offline }: RelayBoxOptions): {
     throw invalid('clientId must be a string or a number', 'clientId');
   }
   const given = url ?? offline?.coreServiceUrl ?? `ws://localhost:${offline?.port ?? defaultPort}/core`;
-  let base: URL;
-  try {
-    base = new URL(given, (globalThis as { location?: { href: string } }).location?.href);
-  } catch {
+  const base = parse(given);
+  if (base === undefined || !/^(ws|http)s?:$/.test(base.protocol)) {
     throw invalid(`url "${given}" is not an address; want ws://host:port/core`, 'url');
   }
   // A relative or copied http address means the websocket beside it.
-  base.protocol = base.protocol.replace(/^http/, 'ws');
-  const label = `${base.origin === 'null' ? `${base.protocol}//${base.host}` : base.origin}${base.pathname}`;
+  base.protocol = base.protocol.replace('http', 'ws');
   return {
-    label,
+    label: `${base.protocol}//${base.host}${base.pathname}`,
     address(connectionId) {
       const address = new URL(base);
       address.searchParams.set('apiKey', apiKey);
@@ -197,4 +198,12 @@ function addressOf({ apiKey, clientId, url, offline }: RelayBoxOptions): {
       return address.href;
     },
   };
+}
+
+function parse(url: string): URL | undefined {
+  try {
+    return new URL(url, (globalThis as { location?: { href: string } }).location?.href);
+  } catch {
+    return undefined;
+  }
 }

@@ -7,7 +7,7 @@
 // A request made while the first connection is being made waits here for it; one
 // made without a connection is refused at once. So no promise hangs, ever.
 
-import { disconnected, fromWire, invalid, timedOut, type RelayBoxError } from './errors';
+import { disconnected, fromWire, invalid, timedOut, tooLarge, type RelayBoxError } from './errors';
 
 /** An acknowledgement's `data`, and the room's `revision` where the server states it. */
 export interface Ack {
@@ -22,6 +22,8 @@ export interface Payload {
 }
 
 interface Pending {
+  /** Of the frame, in UTF-16 units: enough to compare. */
+  size: number;
   resolve(ack: Ack): void;
   reject(error: RelayBoxError): void;
   timer: ReturnType<typeof setTimeout>;
@@ -72,15 +74,19 @@ export class Requests {
     for (const text of waiting) send(text);
   }
 
-  /** The connection is gone: what is not answered never will be. */
-  close(error: RelayBoxError): void {
+  /**
+   * The connection is gone: what is not answered never will be. The server closes with 1009 when a frame
+   * is over its limit and can't say which: it was the largest, and sending that one again would end the next connection.
+   */
+  close(error: RelayBoxError, closeCode?: number): void {
     this.#send = undefined;
     this.#waiting = undefined;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
+    const largest = closeCode === 1009 ? Math.max(...pending.map(({ size }) => size)) : undefined;
     for (const request of pending) {
       clearTimeout(request.timer);
-      request.reject(error);
+      request.reject(request.size === largest ? tooLarge(largest) : error);
     }
   }
 
@@ -99,7 +105,7 @@ export class Requests {
         this.#pending.delete(ackId);
         reject(timedOut(type, this.#timeoutMs));
       }, this.#timeoutMs);
-      this.#pending.set(ackId, { resolve, reject, timer });
+      this.#pending.set(ackId, { size: text.length, resolve, reject, timer });
       if (this.#send !== undefined) this.#send(text);
       else this.#waiting?.push(text);
     });

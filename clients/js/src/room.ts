@@ -190,6 +190,7 @@ export class JoinedRoom implements Room {
   // Again and again while the server says that it may succeed later.
   async #insist<T>(send: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (let attempt = 1; ; attempt++) {
+      signal.throwIfAborted(); // what is sent now would go to the next socket
       try {
         return await send();
       } catch (error) {
@@ -207,12 +208,15 @@ export class JoinedRoom implements Room {
 export class PendingRoom implements JoiningRoom {
   readonly #room: JoinedRoom;
   readonly #joined: Promise<Room>;
+  // Whether someone will be told when the join fails: who awaits it, or who made a call that waits for it.
+  #watched = false;
 
-  constructor(room: JoinedRoom, joined: Promise<void>) {
+  constructor(room: JoinedRoom, joined: Promise<void>, report: (error: RelayBoxError) => void) {
     this.#room = room;
     this.#joined = joined.then(() => room);
-    // Whoever awaits this object or calls the room is told; nobody else needs to be.
-    this.#joined.catch(() => {});
+    this.#joined.catch((error) => {
+      if (!this.#watched) report(error);
+    });
   }
 
   get id(): string {
@@ -220,25 +224,25 @@ export class PendingRoom implements JoiningRoom {
   }
 
   get presence(): PresenceSet {
-    return this.#room.presence;
+    return this.#watch().presence;
   }
 
   subscribe<T = unknown>(event: string, handler: MessageHandler<T>): Promise<Unsubscribe>;
   subscribe<T = unknown>(handler: MessageHandler<T>): Promise<Unsubscribe>;
   subscribe(first: any, handler?: any): Promise<Unsubscribe> {
-    return this.#room.subscribe(first, handler);
+    return this.#watch().subscribe(first, handler);
   }
 
   unsubscribe(first?: string | Handler, handler?: Handler): Promise<void> {
-    return this.#room.unsubscribe(first, handler);
+    return this.#watch().unsubscribe(first, handler);
   }
 
   publish<T extends JsonInput>(event: string, data: T): Promise<Message<T>> {
-    return this.#room.publish(event, data);
+    return this.#watch().publish(event, data);
   }
 
   leave(): Promise<void> {
-    return this.#room.leave();
+    return this.#watch().leave();
   }
 
   // oxlint-disable-next-line unicorn/no-thenable -- join() is documented both awaited and not
@@ -246,14 +250,21 @@ export class PendingRoom implements JoiningRoom {
     ok?: ((room: Room) => A | PromiseLike<A>) | null,
     failed?: ((reason: any) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
+    this.#watched = true;
     return this.#joined.then(ok, failed);
   }
 
   catch<B = never>(failed?: ((reason: any) => B | PromiseLike<B>) | null): Promise<Room | B> {
-    return this.#joined.catch(failed);
+    return this.then(null, failed);
   }
 
   finally(done?: (() => void) | null): Promise<Room> {
+    this.#watched = true;
     return this.#joined.finally(done);
+  }
+
+  #watch(): JoinedRoom {
+    this.#watched = true;
+    return this.#room;
   }
 }

@@ -123,9 +123,11 @@ class Topic {
 
   deliver(body: Record<string, unknown>): void {
     if (!this.#kind.accepts(this.#name, body)) return;
-    for (const entry of [...this.#entries]) {
-      // Each gets its own: what one does to its event must not reach another.
-      if (this.#entries.has(entry)) call(entry.handler, [structuredClone(body)]);
+    const entries = [...this.#entries];
+    for (const [i, entry] of entries.entries()) {
+      if (!this.#entries.has(entry)) continue;
+      // Each gets its own, the last one the frame's: what one does to its event must not reach another.
+      call(entry.handler, [i < entries.length - 1 ? structuredClone(body) : body]);
     }
   }
 

@@ -213,9 +213,9 @@ export interface RelayBoxOptions {
   /** `appId.keyId:secret`, or with a dot before the secret. */
   apiKey: string;
   /** Who this connection says it is; needed to be a member of a presence set. `123` and `"123"` are the same client. */
-  clientId?: string | number;
+  clientId?: string | number | undefined;
   /** The server's address, `ws://localhost:9000/core` by default; goes before `offline`. A relative one is of the page's origin. */
-  url?: string;
+  url?: string | undefined;
   offline?: OfflineOptions;
   /** Where the platform has no global `WebSocket` (Node before 22), or to put one's own in its place. */
   WebSocket?: WebSocketConstructor;
