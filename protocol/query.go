@@ -58,7 +58,7 @@ func ParseQuery(rawQuery string, clientIDLimit int) (Query, *presence.Error) {
 
 // field returns where the parameter of that name goes, nil for an unknown one.
 func (q *Query) field(name string) *string {
-	switch name {
+	switch text, _ := url.QueryUnescape(name); text {
 	case "apiKey":
 		return &q.APIKey
 	case "clientId":

@@ -65,11 +65,10 @@ func fieldOf(outer, inner []byte) string {
 	case fieldAckID:
 		return fieldAckID
 	case fieldBody:
-		for _, f := range [...]string{fieldRoom, fieldEvent, fieldUserData, fieldData, fieldLimit,
-			fieldVisibility, fieldPassword, fieldAccessToken} {
-			if string(inner) == f {
-				return f
-			}
+		switch field := string(inner); field {
+		case fieldRoom, fieldEvent, fieldUserData, fieldData, fieldLimit,
+			fieldVisibility, fieldPassword, fieldAccessToken:
+			return field
 		}
 		return fieldBody
 	}
@@ -95,7 +94,7 @@ type Decoder struct {
 	raw    raw
 
 	// Scratch of the last request.
-	name, room, event, visibility, data []byte
+	typ, room, event, visibility, data []byte
 }
 
 // NewDecoder returns a decoder that keeps to limits.
@@ -158,7 +157,7 @@ func (d *Decoder) readMessage(msg []byte, r *Request) *presence.Error {
 	case d.raw.typ[0] != '"':
 		return invalid(fieldType, "type is not a string")
 	}
-	r.Type = typeOf(d.text(d.raw.typ, &d.name))
+	r.Type = typeOf(d.text(d.raw.typ, &d.typ))
 	r.Malformed = false
 	return nil
 }
