@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (_ []Row, err error) {
 	if h.redis, err = startRedis(ctx, h.dir, o.Redis); err != nil {
 		return nil, err
 	}
-	defer h.redis.stop()
+	defer h.redis.Stop(patience)
 	defer h.redis.client.Close()
 	for _, c := range cases {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, c.name) {
@@ -130,7 +130,7 @@ func (h *harness) connect(n *nodeProcess, count int) (*fleet, error) {
 	}
 	if err := f.dial(count, outstanding); err != nil {
 		f.close()
-		return nil, fmt.Errorf("node: %w: %s", err, n.tail())
+		return nil, fmt.Errorf("node: %w: %s", err, n.Tail())
 	}
 	return f, nil
 }

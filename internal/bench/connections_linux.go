@@ -13,12 +13,12 @@ func (h *harness) handshake() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	t, err := startFloor(h.ctx, h.dir, h.Floor)
 	if err != nil {
 		return err
 	}
-	defer t.stop()
+	defer t.Stop(patience)
 	stop := h.profile(n, "handshake")
 	var inRedis []float64
 	round := func(connect func() (*fleet, error), pids ...int) (float64, error) {
@@ -35,10 +35,10 @@ func (h *harness) handshake() error {
 	}
 	a, b, err := h.interleave(
 		func() (float64, error) {
-			return round(func() (*fleet, error) { return h.connect(n, h.dials) }, n.pid(), h.redis.pid())
+			return round(func() (*fleet, error) { return h.connect(n, h.dials) }, n.PID(), h.redis.PID())
 		},
 		func() (float64, error) {
-			return round(func() (*fleet, error) { return h.connectFloor(t, h.dials) }, t.pid())
+			return round(func() (*fleet, error) { return h.connectFloor(t, h.dials) }, t.PID())
 		})
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (h *harness) memory() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	start, err := h.baseline(n)
 	if err != nil {
 		return err
@@ -74,8 +74,8 @@ func (h *harness) memory() error {
 	if err != nil {
 		return err
 	}
-	defer t.stop()
-	floorStart, err := rss(t.pid())
+	defer t.Stop(patience)
+	floorStart, err := rss(t.PID())
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (h *harness) memory() error {
 		return err
 	}
 	defer theirs.close()
-	floorEnd, err := rss(t.pid())
+	floorEnd, err := rss(t.PID())
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (h *harness) baseline(n *nodeProcess) (footprint, error) {
 		return footprint{}, err
 	}
 	warm.close()
-	if err := settle(h.ctx, n.pid()); err != nil {
+	if err := settle(h.ctx, n.PID()); err != nil {
 		return footprint{}, err
 	}
 	return h.footprint(n)
@@ -121,7 +121,7 @@ func (h *harness) baseline(n *nodeProcess) (footprint, error) {
 
 // growth returns what the node gained since start, a connection.
 func (h *harness) growth(n *nodeProcess, start footprint) (footprint, error) {
-	if err := settle(h.ctx, n.pid()); err != nil {
+	if err := settle(h.ctx, n.PID()); err != nil {
 		return footprint{}, err
 	}
 	end, err := h.footprint(n)
@@ -139,7 +139,7 @@ func (h *harness) growth(n *nodeProcess, start footprint) (footprint, error) {
 // runtime has given back what it is going to: it does that in the background,
 // so the smallest of the readings over 3 s is taken.
 func (h *harness) footprint(n *nodeProcess) (footprint, error) {
-	atOnce, err := rss(n.pid())
+	atOnce, err := rss(n.PID())
 	if err != nil {
 		return footprint{}, err
 	}
@@ -157,7 +157,7 @@ func (h *harness) footprint(n *nodeProcess) (footprint, error) {
 			return footprint{}, h.ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
-		now, err := rss(n.pid())
+		now, err := rss(n.PID())
 		if err != nil {
 			return footprint{}, err
 		}
@@ -174,7 +174,7 @@ func (h *harness) rooms() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	start, err := h.baseline(n)
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (h *harness) rooms() error {
 			return fmt.Errorf("room join: %w", err)
 		}
 		return f.each(h.many, join)
-	}, n.pid(), h.redis.pid())
+	}, n.PID(), h.redis.PID())
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (h *harness) rooms() error {
 	}
 	updates, err := spent(func() error {
 		return f.each(h.many, func(i int) []byte { return request("room:presence:update", room(i)+`,"userData":`+position) })
-	}, n.pid(), h.redis.pid())
+	}, n.PID(), h.redis.PID())
 	if err != nil {
 		return fmt.Errorf("update: %w", err)
 	}

@@ -15,7 +15,7 @@ func (h *harness) delivery() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	ours, err := h.connect(n, h.pair)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (h *harness) deliver(n *nodeProcess, ours *fleet, name string, frame []byte
 	if err != nil {
 		return err
 	}
-	defer t.stop()
+	defer t.Stop(patience)
 	theirs, err := h.connectFloor(t, h.pair)
 	if err != nil {
 		return err
@@ -71,9 +71,9 @@ func (h *harness) deliver(n *nodeProcess, ours *fleet, name string, frame []byte
 	any := func([]byte) bool { return true }
 	a, b, err := h.interleave(
 		func() (float64, error) {
-			return ours.deliveryRound(frame, under, h.length, n.pid(), func(p []byte) bool { return !isAnswer(p) })
+			return ours.deliveryRound(frame, under, h.length, n.PID(), func(p []byte) bool { return !isAnswer(p) })
 		},
-		func() (float64, error) { return theirs.deliveryRound(frame, under, h.length, t.pid(), any) })
+		func() (float64, error) { return theirs.deliveryRound(frame, under, h.length, t.PID(), any) })
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func (h *harness) echo() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	ours, err := h.connect(n, h.pair)
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (h *harness) echo() error {
 	if err != nil {
 		return err
 	}
-	defer t.stop()
+	defer t.Stop(patience)
 	theirs, err := h.connectFloor(t, h.pair)
 	if err != nil {
 		return err
@@ -42,8 +42,8 @@ func (h *harness) echo() error {
 		return err
 	}
 	a, b, err := h.interleave(
-		func() (float64, error) { return ours.echoRound(frame, h.length, n.pid()) },
-		func() (float64, error) { return theirs.echoRound(frame, h.length, t.pid()) })
+		func() (float64, error) { return ours.echoRound(frame, h.length, n.PID()) },
+		func() (float64, error) { return theirs.echoRound(frame, h.length, t.PID()) })
 	if err != nil {
 		return err
 	}

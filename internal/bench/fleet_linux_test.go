@@ -36,7 +36,7 @@ func runFloor(t *testing.T, args ...string) *floor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.stop)
+	t.Cleanup(func() { f.Stop(patience) })
 	return f
 }
 
@@ -167,13 +167,13 @@ func TestFramesAreWhatGobwasReadsAndWrites(t *testing.T) {
 func TestRoundsAreMeasuredOnTheFloor(t *testing.T) {
 	server := runFloor(t, "--reply", "100")
 	f := connectTo(t, server, 20)
-	perMessage, err := f.echoRound(masked(opText, []byte("hello")), 50*time.Millisecond, server.pid())
+	perMessage, err := f.echoRound(masked(opText, []byte("hello")), 50*time.Millisecond, server.PID())
 	if err != nil || perMessage <= 0 {
 		t.Errorf("echo: got %v µs, %v", perMessage, err)
 	}
 	fan := runFloor(t, "--fanout")
 	g := connectTo(t, fan, 20)
-	perDelivery, err := g.deliveryRound(masked(opText, []byte("hello")), 2, 50*time.Millisecond, fan.pid(), func([]byte) bool { return true })
+	perDelivery, err := g.deliveryRound(masked(opText, []byte("hello")), 2, 50*time.Millisecond, fan.PID(), func([]byte) bool { return true })
 	if err != nil || perDelivery <= 0 {
 		t.Errorf("delivery: got %v µs, %v", perDelivery, err)
 	}

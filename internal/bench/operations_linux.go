@@ -20,7 +20,7 @@ func (h *harness) operations() error {
 	if err != nil {
 		return err
 	}
-	defer n.stop()
+	defer n.Stop(patience)
 	f, err := h.connect(n, h.pair)
 	if err != nil {
 		return err
@@ -45,13 +45,13 @@ func (h *harness) operations() error {
 	node, inRedis, byScript := make([][]float64, len(steps)), make([][]float64, len(steps)), make([][]float64, len(steps))
 	for range h.size.rounds {
 		for i, step := range steps {
-			used, err := spent(func() error { return f.each(h.pair, step.build) }, n.pid(), h.redis.pid())
+			used, err := spent(func() error { return f.each(h.pair, step.build) }, n.PID(), h.redis.PID())
 			if err != nil {
 				return fmt.Errorf("%s: %w", step.name, err)
 			}
 			node[i] = append(node[i], micros(used[0], h.pair))
 			inRedis[i] = append(inRedis[i], micros(used[1], h.pair))
-			used, err = spent(func() error { return bare.run(h.ctx, step.name) }, h.redis.pid())
+			used, err = spent(func() error { return bare.run(h.ctx, step.name) }, h.redis.PID())
 			if err != nil {
 				return fmt.Errorf("bare %s: %w", step.name, err)
 			}
