@@ -56,6 +56,13 @@ func (k keys) messages(app, room string) string {
 	return k.prefix + ":{" + app + ":" + room + "}:messages"
 }
 
+// appendRoom appends a key or channel of a room; rest is what follows the tag.
+func (k keys) appendRoom(dst []byte, app, room, rest string) []byte {
+	dst = append(append(dst, k.prefix...), ":{"...)
+	dst = append(append(append(dst, app...), ':'), room...)
+	return append(append(dst, '}'), rest...)
+}
+
 // room cuts app and room out of one of the three names above; ok is false for
 // any other name. An app has no ':', a room may.
 func (k keys) room(key string) (app, room string, ok bool) {
@@ -86,9 +93,15 @@ func (k keys) due(shard int) string                { return k.shard(shard, ":due
 func (k keys) ctl(shard int, stamp string) string  { return k.shard(shard, ":ctl:") + stamp }
 
 func (k keys) shard(shard int, rest string) string {
+	return string(k.appendShard(make([]byte, 0, 80), shard, rest))
+}
+
+// appendShard appends a key of a shard; rest is what follows the tag.
+func (k keys) appendShard(dst []byte, shard int, rest string) []byte {
 	const digits = "0123456789abcdef"
-	tag := [2]byte{digits[shard>>4&15], digits[shard&15]}
-	return k.prefix + ":{c" + string(tag[:]) + "}" + rest
+	dst = append(append(dst, k.prefix...), ":{c"...)
+	dst = append(dst, digits[shard>>4&15], digits[shard&15], '}')
+	return append(dst, rest...)
 }
 
 // The nodes: one slot.

@@ -2,7 +2,12 @@ package redisstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,43 +16,323 @@ import (
 	"presencesets/metrics"
 )
 
-// Options says which Redis, and who we are in it.
+// Options says which Redis, and who we are in it. Zero means the default that
+// stands behind a field; URL and NodeID have none.
 type Options struct {
-	URL    string // redis://, rediss:// or unix://, in go-redis's form
-	Prefix string // begins every key; no brace, no space
+	URL    string // redis://, rediss:// or unix://, in go-redis's form; one master
+	Prefix string // begins every key; no brace, no space. "presence"
 
-	NodeID  string // this node; unique among running nodes
+	NodeID  string // this node, unique among those that run
 	Version string // of the program, for the registry
 	Addr    string // where this node is reached, for the registry
 
-	LeaseTTL  time.Duration // how long a node may write after its last beat
-	LeaseBeat time.Duration // how often the lease is renewed
-	ClockSkew time.Duration // how far the masters' clocks may differ; 0 with one master
-	Retention time.Duration // how long a session can be resumed after its memberships ended
+	LeaseTTL  time.Duration // how long a node may write after its last beat. 6 s
+	LeaseBeat time.Duration // how often the lease is renewed. 2 s
+	ClockSkew time.Duration // how far the clocks of several masters may differ; with one it counts as 0
+	Retention time.Duration // how long a session can be resumed after its memberships ended; nothing can be yet
 
 	ManageNotifications bool // add Ex to notify-keyspace-events where it is missing
 
-	Log     *slog.Logger
-	Metrics *metrics.Metrics
+	Log     *slog.Logger     // nil: none
+	Metrics *metrics.Metrics // nil: nobody looks
 }
 
-// Store is the state of all rooms and connections, in Redis.
+// Store is the state of all rooms and connections, in Redis. Its methods may
+// be called from any goroutine and, but for Open and Close, never block.
 type Store struct {
 	// set once
 	opts    Options
 	keys    keys
 	log     *slog.Logger
 	metrics *metrics.Metrics
-	client  *redis.Client
+	meters  *meters
+	start   time.Time
+	master  string        // its address, the metrics' label
+	client  *redis.Client // for the lanes
+	control *redis.Client // for the lease and the due list
+	forFeed *redis.Client
+	scripts struct{ open, track, untrack, close, finish, join, update, leave, mark script }
+
+	lanes      []*lane // one a master
+	feed       *feed
+	lease      *lease
+	settler    *settler
+	departures *departures
+
+	stop     context.CancelFunc // ends the goroutines behind the lanes
+	stopFeed context.CancelFunc
+	running  sync.WaitGroup
+	feeding  sync.WaitGroup
+
+	// atomic
+	closing  atomic.Bool
+	sessions atomic.Int64 // opened and not departed
 }
 
-// readRoom reads a room as a whole; it blocks for a round trip.
+// Open connects to Redis, checks that it can serve, makes it know our
+// scripts, takes a stamp and its first lease, and starts the goroutines that
+// Close ends. It blocks until operations can be submitted, at most 5 s.
+//
+// Its errors say what to change: a wrong URL, a version below 7.0, a Cluster
+// or Sentinel, a replica, keys of a newer program.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	opts, err := clientOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
+		start: time.Now(), master: opts.Addr,
+		client:  newClient(opts, o.NodeID, "lane", laneWriters),
+		control: newClient(opts, o.NodeID, "control", 4),
+		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
+	}
+	s.assemble()
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(err, s.closeClients())
+	}
+	s.run()
+	if err := s.awaitProbe(ctx); err != nil {
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
+}
+
+// fill sets defaults and says what cannot be.
+func (o *Options) fill() error {
+	if o.NodeID == "" {
+		return errors.New("node.id is empty")
+	}
+	if strings.ContainsAny(o.Prefix, "{} ") {
+		return fmt.Errorf("redis.prefix is %q; want no brace and no space", o.Prefix)
+	}
+	o.ClockSkew = 0 // one master: one clock
+	if o.Prefix == "" {
+		o.Prefix = "presence"
+	}
+	if o.LeaseTTL == 0 {
+		o.LeaseTTL = 6 * time.Second
+	}
+	if o.LeaseBeat == 0 {
+		o.LeaseBeat = 2 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(metrics.BuildInfo{})
+	}
+	return nil
+}
+
+// assemble makes the parts; nothing runs yet.
+func (s *Store) assemble() {
+	all := &s.scripts
+	all.open, all.track, all.untrack = newScript("open"), newScript("track"), newScript("untrack")
+	all.close, all.finish = newScript("close"), newScript("finish")
+	all.join, all.update, all.leave, all.mark = newScript("join"), newScript("update"), newScript("leave"), newScript("mark")
+	s.lanes = []*lane{newLane(s)}
+	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
+	s.feed = newFeed(s.forFeed, s.keys, s.log, s.metrics, s)
+	s.settler = newSettler(s)
+	s.departures = newDepartures(s)
+	s.lease = newLease(s)
+}
+
+// connect does what must work before anything runs.
+func (s *Store) connect(ctx context.Context) error {
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
+	if err := loadScripts(ctx, s.control); err != nil {
+		return err
+	}
+	return s.lease.register(ctx)
+}
+
+// run starts the goroutines.
+func (s *Store) run() {
+	ctx, stop := context.WithCancel(context.Background())
+	feedCtx, stopFeed := context.WithCancel(context.Background())
+	s.stop, s.stopFeed = stop, stopFeed
+	s.feeding.Go(func() { s.feed.run(feedCtx) })
+	for _, l := range s.lanes {
+		l.start()
+	}
+	c := claimer{store: s, client: s.control, claim: newScript("claim")}
+	s.running.Go(func() { s.lease.run(ctx) })
+	s.running.Go(func() { s.settler.run(ctx) })
+	s.running.Go(func() { s.departures.run(ctx) })
+	s.running.Go(func() { c.run(ctx) })
+}
+
+// awaitProbe waits for the first proof that the feed hears: nothing may be
+// written before it.
+func (s *Store) awaitProbe(ctx context.Context) error {
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, probePause) {
+		s.feed.probe(s.lease.probes.Add(1)) // no sooner than it is subscribed does one go out
+		if _, _, ok := s.lease.window(); ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a probe to come back through Redis's pub/sub: %w", context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// clock is the store's own clock: nanoseconds since it was opened.
+func (s *Store) clock() int64 { return int64(time.Since(s.start)) }
+
+// lane is the one that op takes: that of the master which has the slot of its
+// room or, for a session's operation, of its connection's shard.
+func (s *Store) lane(*presence.Op) *lane { return s.lanes[0] }
+
+// Submit hands over an operation. It never blocks. Done is called when the
+// outcome is known, within 2 s, and for an outcome that is not known a second
+// time, when it is: see [presence.Completion]. An error means that nothing
+// was sent and that Done is not called: the lane is full, this node's lease
+// has lapsed, the node is shutting down.
+//
+// What Done finds in Err, beside `unavailable` and `fenced`: CodeLimit of a
+// full room (OpJoin) or of a connection in too many rooms (OpTrack),
+// CodeNotMember (OpUpdate), CodeInternal for a key that somebody overwrote.
+// A message (OpPublish) whose answer was lost is an error without Unknown: it
+// may have been sent, and is not sent again.
+func (s *Store) Submit(op *presence.Op) *presence.Error {
+	if s.closing.Load() {
+		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+	}
+	switch op.Kind {
+	case presence.OpWatch:
+		return s.feed.watch(op)
+	case presence.OpWatchMessages:
+		return s.feed.watchMessages(op)
+	}
+	if writes(op.Kind) {
+		if _, _, ok := s.lease.window(); !ok {
+			return errLapsed()
+		}
+	}
+	return s.lane(op).submit(op)
+}
+
+// Depart ends a connection: every membership of it is left once, then its
+// session goes. It never blocks and cannot fail: while Redis is away the
+// departure is owed, and it is made when Redis is back, by this node or, when
+// this one dies, from the due list by another. A second one for the same
+// connection does nothing.
+func (s *Store) Depart(d presence.Departure) {
+	s.sessions.Add(-1)
+	unanswered := d.Unanswered || s.settler.has(d.Conn)
+	if unanswered {
+		s.lanes[0].depart(d.Conn) // before cancel, see settler.add
+		s.settler.cancel(d.Conn)
+	}
+	s.departures.begin(&departure{conn: d.Conn, inc: d.Inc, reason: d.Reason, fence: unanswered, stage: stageClose})
+}
+
+// Unwatch says that a room has no subscriber here any more. The feed keeps it
+// for 5 s, in which a new watch costs nothing.
+func (s *Store) Unwatch(app, room string) { s.feed.unwatch(app, room) }
+
+// UnwatchMessages is Unwatch for the room's messages.
+func (s *Store) UnwatchMessages(app, room string) { s.feed.unwatchMessages(app, room) }
+
+// Stamp returns this node's stamp, `<node id>.<epoch>`. It changes when the
+// node lost its lease for good: connections that were opened before are
+// refused from then on (CodeFenced), and should be closed.
+func (s *Store) Stamp() string { return s.lease.grant.Load().stamp }
+
+// Ready returns what the node's readiness depends on here: whether Redis
+// answers, the lease is held, and the feed hears.
+func (s *Store) Ready() []presence.Check {
+	redis, hold, hear := s.lease.look(time.Now())
+	return []presence.Check{
+		{Name: "redis", OK: redis.ok, Since: redis.since, Text: redis.text},
+		{Name: "lease", OK: hold.ok, Since: hold.since, Text: hold.text},
+		{Name: "feed", OK: hear.ok, Since: hear.since, Text: hear.text},
+	}
+}
+
+// Close refuses new operations, waits until the departures are made, gives up
+// the lease and ends every goroutine. When ctx ends first, what is left of the
+// departures is in the due list or, where Redis does not answer, for those who
+// find this node dead; Close then says so.
+func (s *Store) Close(ctx context.Context) error {
+	if s.closing.Swap(true) {
+		return nil
+	}
+	var errs []error
+	if n := s.departures.flush(ctx); n > 0 {
+		errs = append(errs, fmt.Errorf("%d departures are not made", n))
+	}
+	s.stop()
+	s.running.Wait()
+	for _, l := range s.lanes {
+		l.stop()
+	}
+	s.settler.end()
+	if err := s.lease.retire(ctx); err != nil {
+		errs = append(errs, err)
+	}
+	s.stopFeed()
+	s.feeding.Wait()
+	errs = append(errs, s.closeClients())
+	return errors.Join(errs...)
+}
+
+func (s *Store) closeClients() error {
+	return errors.Join(s.client.Close(), s.control.Close(), s.forFeed.Close())
+}
+
+// readRoom reads a room as a whole; it blocks for a round trip, or until ctx
+// ends. It shares reads with the callers of OpMembers.
 func (s *Store) readRoom(ctx context.Context, app, room string) (presence.Snapshot, error) {
-	return presence.Snapshot{}, presence.Errorf(presence.CodeUnavailable, "not connected")
+	op := &presence.Op{Kind: presence.OpMembers, App: app, Room: room}
+	wait := make(answered, 1)
+	op.Done = wait
+	if err := s.lane(op).submit(op); err != nil {
+		return presence.Snapshot{}, err
+	}
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return presence.Snapshot{}, ctx.Err()
+	}
+	if op.Err != nil {
+		return presence.Snapshot{}, op.Err
+	}
+	return op.Snapshot, nil
 }
 
 // mark moves a room's revision up to floor when it is below it, and returns
-// the revision after it; 0 when there is no room.
+// the revision after it; 0 when there is no room. It blocks as readRoom does.
 func (s *Store) mark(ctx context.Context, app, room string, floor presence.Revision) (presence.Revision, error) {
-	return 0, presence.Errorf(presence.CodeUnavailable, "not connected")
+	wait := make(answered, 1)
+	m := &step{Op: presence.Op{Kind: opMark, App: app, Room: room, Revision: floor},
+		then: func(st *step) { wait.OpDone(&st.Op) }}
+	if !s.lane(&m.Op).push(task{op: &m.Op, step: m, at: s.clock()}) {
+		return 0, presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+	}
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if m.Op.Err != nil {
+		return 0, m.Op.Err
+	}
+	return m.Op.Revision, nil
 }
+
+// answered is a completion that one goroutine waits for.
+type answered chan struct{}
+
+// OpDone implements presence.Completion.
+func (a answered) OpDone(*presence.Op) { a <- struct{}{} }

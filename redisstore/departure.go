@@ -1,0 +1,410 @@
+package redisstore
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	presence "presencesets"
+)
+
+// The saga of a departure. Rooms live in other slots than the session, so the
+// end of a connection is several scripts. Each is atomic, may be repeated, and
+// leaves something in `due` until the last, so that whoever dies between two
+// of them loses nothing:
+//
+//	Depart ──▶ close ──▶ leave × rooms ──▶ finish ──▶ (gone)
+//	             └─ from here in `due`: after claimTime anybody ─▶ claim ──▶ leave × rooms ──▶ finish
+//
+// What Redis does not answer is owed: the departure is kept, one for each
+// connection, and goes on from where it is until every step was answered.
+//
+// close lists the rooms, so that a departure needs no memory of its own. When
+// operations of the connection are unanswered, close leaves a fence: until
+// when one of them may still take effect. finish forgets nothing before it,
+// and at the fence the due list makes all leaves again.
+//
+// Retention is 0 for every reason, for `timeout` too: nothing can be resumed
+// yet, so a session whose memberships have ended is of no use to anybody.
+
+const (
+	owedPause = 250 * time.Millisecond // how soon an owed departure goes on
+	owedChunk = 1024                   // how many go on at a time
+	// giveUpAfter is how often a step may fail with an answer (not for lack
+	// of one) before we leave the rest to the due list.
+	giveUpAfter = 20
+)
+
+// stage is where a departure is.
+type stage uint8
+
+const (
+	stageRead   stage = iota // the incarnation is not known: read the session
+	stageClose               // begin the end
+	stageLeave               // end the memberships
+	stageFinish              // forget the session
+)
+
+// departure is the end of one connection.
+type departure struct {
+	// set once
+	all     *departures
+	conn    presence.ConnID
+	began   int64 // the store's clock
+	claim   int64 // the claim's time, 0 when it is our own
+	claimed bool  // it came from the due list
+	after   func()
+
+	// owned by whoever holds the departure: the lane's answer, or the loop
+	stage  stage
+	inc    int64
+	reason presence.Reason
+	fence  bool
+	stamp  string // whose index lists the connection
+	left   int    // memberships that ended
+	fails  int
+
+	// mu protects, while leaves are under way
+	mu      sync.Mutex
+	rooms   []roomName // still to be left
+	waiting int        // leaves without an answer
+}
+
+type roomName struct{ app, room string }
+
+// departures are all that this node is about to end.
+type departures struct {
+	// set once
+	store *Store
+	wake  chan struct{}
+
+	// mu protects
+	mu      sync.Mutex
+	live    map[presence.ConnID]*departure
+	owed    []*departure
+	claimed int           // of live, those from the due list
+	empty   chan struct{} // closed when live is empty; nil: nobody waits
+}
+
+func newDepartures(s *Store) *departures {
+	return &departures{store: s, wake: make(chan struct{}, 1), live: make(map[presence.ConnID]*departure)}
+}
+
+// begin starts d, unless the connection is departing already.
+func (a *departures) begin(d *departure) bool {
+	d.all, d.began = a, a.store.clock()
+	a.mu.Lock()
+	if _, ok := a.live[d.conn]; ok {
+		a.mu.Unlock()
+		return false
+	}
+	a.live[d.conn] = d
+	if d.claimed {
+		a.claimed++
+	}
+	a.mu.Unlock()
+	d.proceed()
+	return true
+}
+
+// abort ends a connection whose open was not answered, if it was made after
+// all. after is called when that is certain.
+func (a *departures) abort(app string, conn presence.ConnID, after func()) {
+	d := &departure{conn: conn, reason: presence.ReasonClosed, stage: stageRead, after: after}
+	if !a.begin(d) {
+		after()
+	}
+}
+
+// departing reports whether this node is about to end the connection.
+func (a *departures) departing(conn presence.ConnID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.live[conn]
+	return ok
+}
+
+// busy is how many departures from the due list are under way.
+func (a *departures) busy() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.claimed
+}
+
+// proceed sends the step, or steps, of d's stage.
+func (d *departure) proceed() {
+	switch d.stage {
+	case stageRead:
+		d.send(&step{Op: presence.Op{Kind: opRead, Conn: d.conn}, then: d.haveRead})
+	case stageClose:
+		d.send(&step{Op: presence.Op{Kind: opClose, Conn: d.conn, Inc: d.inc, Reason: d.reason},
+			fence: d.fence, then: d.haveClosed})
+	case stageLeave:
+		d.leave()
+	case stageFinish:
+		d.send(&step{Op: presence.Op{Kind: opFinish, Conn: d.conn, Inc: d.inc},
+			claim: d.claim, stamp: d.stamp, then: d.haveFinished})
+	}
+}
+
+func (d *departure) send(s *step) {
+	lane := d.all.store.lane(&s.Op)
+	if !lane.push(task{op: &s.Op, step: s, at: d.all.store.clock()}) {
+		d.all.forget(d)
+	}
+}
+
+// haveRead goes on with the incarnation that the session shows.
+func (d *departure) haveRead(s *step) {
+	if !d.answered(s) {
+		return
+	}
+	fields := sessionFields(s.fields)
+	inc, ok := parseDecimal([]byte(fields["inc"]))
+	if !ok || fields["state"] != "live" {
+		d.all.done(d)
+		return
+	}
+	d.inc, d.stage = inc, stageClose
+	d.proceed()
+}
+
+// haveClosed goes on with the rooms that the session lists. No field: there is
+// nothing to end, or somebody else does.
+func (d *departure) haveClosed(s *step) {
+	if !d.answered(s) {
+		return
+	}
+	if len(s.fields) == 0 {
+		d.all.done(d)
+		return
+	}
+	d.take(s.fields)
+	d.proceed()
+}
+
+// take reads the session's fields: which rooms to leave, and how.
+func (d *departure) take(list []string) {
+	d.stage = stageLeave
+	fields := sessionFields(list)
+	d.stamp = fields["node"]
+	if why := presence.Reason(fields["why"]); why != "" {
+		d.reason = why
+	}
+	for i := 0; i+1 < len(list); i += 2 {
+		if app, room, ok := parseRoomField(list[i]); ok {
+			d.rooms = append(d.rooms, roomName{app, room})
+		}
+	}
+}
+
+// leave ends the memberships that are left.
+func (d *departure) leave() {
+	rooms := d.rooms
+	if len(rooms) == 0 {
+		d.haveLeft()
+		return
+	}
+	d.rooms, d.waiting = nil, len(rooms)
+	steps := make([]step, len(rooms))
+	for i, r := range rooms {
+		steps[i] = step{Op: presence.Op{Kind: presence.OpLeave, App: r.app, Room: r.room,
+			Conn: d.conn, Inc: d.inc, Reason: d.reason}, then: d.leftRoom}
+		d.send(&steps[i])
+	}
+}
+
+// leftRoom takes the answer of one leave.
+func (d *departure) leftRoom(s *step) {
+	d.mu.Lock()
+	switch s.fate {
+	case fateAnswered, fateFencedInc, fateBroken:
+		// Left, or not a member, or a later incarnation's; or a key that is
+		// nobody's room, of which an error was logged.
+		if s.Op.Revision != 0 {
+			d.left++
+		}
+	default:
+		d.rooms = append(d.rooms, roomName{s.Op.App, s.Op.Room})
+		if s.fate == fateFailed {
+			d.fails++
+		}
+	}
+	d.waiting--
+	last := d.waiting == 0
+	again := len(d.rooms) > 0
+	d.mu.Unlock()
+	switch {
+	case !last:
+	case again:
+		d.all.owe(d)
+	default:
+		d.haveLeft()
+	}
+}
+
+// haveLeft goes on when every leave was answered.
+func (d *departure) haveLeft() {
+	d.stage = stageFinish
+	if !d.claimed {
+		d.all.store.meters.departed(d.reason, time.Duration(d.all.store.clock()-d.began))
+	}
+	d.proceed()
+}
+
+func (d *departure) haveFinished(s *step) {
+	if d.answered(s) {
+		d.all.done(d)
+	}
+}
+
+// answered reports whether the step was; if not, the departure is owed, or
+// given up where repeating it cannot help.
+func (d *departure) answered(s *step) bool {
+	switch s.fate {
+	case fateAnswered:
+		return true
+	case fateBroken, fateFencedInc:
+		d.all.store.log.Error("a connection cannot be ended", "conn", d.conn.String(), "op", opName(s.Op.Kind), "err", s.Op.Err)
+		d.all.done(d)
+		return false
+	case fateFailed:
+		d.fails++
+	}
+	d.all.owe(d)
+	return false
+}
+
+// owe keeps d until Redis can be asked again.
+func (a *departures) owe(d *departure) {
+	if d.fails >= giveUpAfter {
+		a.store.log.Error("a departure is left to the due list", "conn", d.conn.String(), "count", d.fails)
+		a.done(d)
+		return
+	}
+	a.mu.Lock()
+	a.owed = append(a.owed, d)
+	n := len(a.owed)
+	a.mu.Unlock()
+	a.store.metrics.DeparturesOwed.Set(float64(n))
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// done ends d.
+func (a *departures) done(d *departure) {
+	if d.claimed {
+		a.store.metrics.Reaped.WithLabelValues("expiry").Inc()
+	}
+	a.forget(d)
+	if d.after != nil {
+		d.after()
+	}
+}
+
+// forget drops d: it is done, or the store has ended and `due` keeps it.
+func (a *departures) forget(d *departure) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.live[d.conn] != d {
+		return
+	}
+	delete(a.live, d.conn)
+	if d.claimed {
+		a.claimed--
+	}
+	if len(a.live) == 0 && a.empty != nil {
+		close(a.empty)
+		a.empty = nil
+	}
+}
+
+// run lets owed departures go on, until ctx ends.
+func (a *departures) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(owedPause):
+		}
+		for _, d := range a.due() {
+			d.proceed()
+		}
+	}
+}
+
+// due takes the next owed departures, and none while this node may not write:
+// the next beat that is answered wakes the loop.
+func (a *departures) due() []*departure {
+	if _, _, ok := a.store.lease.window(); !ok {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := min(len(a.owed), owedChunk)
+	next := append([]*departure(nil), a.owed[:n]...)
+	a.owed = append(a.owed[:0], a.owed[n:]...)
+	a.store.metrics.DeparturesOwed.Set(float64(len(a.owed)))
+	if len(a.owed) > 0 {
+		a.pokeLocked()
+	}
+	return next
+}
+
+// poke makes the loop look again.
+func (a *departures) poke() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.owed) > 0 {
+		a.pokeLocked()
+	}
+}
+
+func (a *departures) pokeLocked() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush waits until every departure is done; it returns how many are not when
+// ctx ends first.
+func (a *departures) flush(ctx context.Context) int {
+	a.mu.Lock()
+	if len(a.live) == 0 {
+		a.mu.Unlock()
+		return 0
+	}
+	if a.empty == nil {
+		a.empty = make(chan struct{})
+	}
+	empty := a.empty
+	a.mu.Unlock()
+	select {
+	case <-empty:
+		return 0
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.live)
+}
+
+// sessionFields makes a map of field, value, …, without the rooms.
+func sessionFields(list []string) map[string]string {
+	fields := make(map[string]string, 12)
+	for i := 0; i+1 < len(list); i += 2 {
+		if !strings.HasPrefix(list[i], roomFieldPrefix) {
+			fields[list[i]] = list[i+1]
+		}
+	}
+	return fields
+}

@@ -1,0 +1,353 @@
+package redisstore
+
+import (
+	"sync"
+
+	presence "presencesets"
+)
+
+// A lane carries operations to one Redis master: those that arrive together
+// travel together.
+//
+//	Submit ─▶ queue ─┐                     ┌─▶ pipeline ─▶ Done, Done, …
+//	                 ├─ take all there is ─┼─▶ pipeline ─▶ …
+//	steps  ─▶ inner ─┘  (≤ 256, ≤ 256 KiB) ├─▶ pipeline ─▶ …
+//	                                       └─▶ pipeline ─▶ …
+//
+// Four writers share the queue. One that is free takes all that waits, sends
+// it as one pipeline and answers it; so there is no timer, an idle lane sends
+// at once, and under load batches grow by themselves. Pipelines in flight may
+// overtake each other: who needs an order waits for the answer.
+//
+// Nothing waits for ever. A pipeline ends opLife after its oldest operation
+// came, so its writer is back before those that queued behind it are as old,
+// and refuses what is too old to be sent. What was sent without an answer is
+// unknown, and is settled later (settle.go).
+
+const (
+	laneLimit   = 4096      // operations that may wait; further ones are refused
+	laneWriters = 4         // pipelines in flight
+	batchOps    = 256       // operations in a pipeline
+	batchBytes  = 256 << 10 // bytes of data in a pipeline
+	runOps      = 16        // operations of one room script in a call
+
+	// An operation that waited this long is refused: there is too little of
+	// opLife left to send it and hear the answer.
+	maxWait = opLife * 3 / 4
+	// A pipeline ends this long before opLife, so that the answer to the
+	// caller is in time.
+	deadlineMargin = opLife / 40
+)
+
+// task is one operation in a lane.
+type task struct {
+	op   *presence.Op
+	step *step // the store's own operation, whose Op is op; nil for a caller's
+	read *read // for OpMembers: who shares the answer
+	at   int64 // when it came, on the store's clock
+
+	// valid is the highest validUntil that it was sent with; 0: it was not.
+	valid int64
+	// retry: an earlier try may have taken effect; the script is told.
+	retry bool
+	// told: the caller knows that the outcome is unknown and waits for it.
+	told bool
+	// alone: an earlier call failed half way; this one carries nothing else.
+	alone bool
+}
+
+// step is an operation that only the store itself asks for: those of a saga
+// (departure.go), and mark.
+type step struct {
+	presence.Op
+
+	fence  bool     // opClose: operations are unanswered; the session keeps a fence
+	claim  int64    // opFinish: the claim's time, 0 for the owner's own
+	stamp  string   // opFinish: the node whose index lists the connection
+	fields []string // opClose, opRead: field, value, …
+	fate   fate     // how it went; Err is set unless fateAnswered
+	then   func(*step)
+}
+
+// Kinds of step, behind those of the callers.
+const (
+	opClose  = presence.OpKind(32 + iota) // end a session: fields
+	opRead                                // read a session: fields
+	opFinish                              // forget a session whose leaves are made
+	opMark                                // move a room's revision up to Revision
+	opKinds                               // how many kinds there are
+)
+
+// read is one snapshot of a room that several callers share.
+type read struct {
+	key  string
+	sent bool           // who comes from now on is for the next
+	ops  []*presence.Op //
+	next []*presence.Op // who came while it was in flight
+	at   int64          // when the first of next came
+}
+
+// lane is a queue to one master and the writers that empty it.
+type lane struct {
+	// set once
+	store *Store
+
+	writers sync.WaitGroup
+
+	// mu protects
+	mu      sync.Mutex
+	filled  sync.Cond // signalled when something waits, or at the end
+	queue   fifo      // of callers: bounded by laneLimit
+	inner   fifo      // of the store: bounded by the connections there are
+	waiting int       // callers' operations that wait, those that share a read too
+	reads   map[string]*read
+	left    map[presence.ConnID]int64 // departed with operations unanswered → when, on the store's clock
+	highest int64                     // highest validUntil that was sent
+	closed  bool
+}
+
+func newLane(s *Store) *lane {
+	l := &lane{store: s, reads: make(map[string]*read), left: make(map[presence.ConnID]int64)}
+	l.filled.L = &l.mu
+	return l
+}
+
+// start runs the writers; stop ends them.
+func (l *lane) start() {
+	for range laneWriters {
+		l.writers.Go(func() {
+			b := newBatch(l)
+			for l.take(b) {
+				b.run()
+			}
+		})
+	}
+}
+
+// stop refuses what still waits and returns when every writer is back.
+func (l *lane) stop() {
+	l.mu.Lock()
+	l.closed = true
+	l.filled.Broadcast()
+	l.mu.Unlock()
+	l.writers.Wait()
+}
+
+// submit queues a caller's operation. It never blocks.
+func (l *lane) submit(op *presence.Op) *presence.Error {
+	at := l.store.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+	}
+	if l.waiting >= laneLimit {
+		l.store.metrics.LaneRefusals.Inc()
+		return presence.Errorf(presence.CodeUnavailable, "%d operations wait for Redis, which is the limit", laneLimit)
+	}
+	l.waiting++
+	if op.Kind == presence.OpMembers {
+		l.shareLocked(op, at)
+		return nil
+	}
+	l.queue.push(task{op: op, at: at})
+	l.filled.Signal()
+	return nil
+}
+
+// shareLocked lets a read of a room join the one that waits, or the one after
+// the one in flight: an answer must not be older than its question.
+func (l *lane) shareLocked(op *presence.Op, at int64) {
+	key := l.store.keys.members(op.App, op.Room)
+	switch r := l.reads[key]; {
+	case r == nil:
+		r = &read{key: key, ops: []*presence.Op{op}}
+		l.reads[key] = r
+		l.queue.push(task{op: op, read: r, at: at})
+		l.filled.Signal()
+	case !r.sent:
+		r.ops = append(r.ops, op)
+	default:
+		if len(r.next) == 0 {
+			r.at = at
+		}
+		r.next = append(r.next, op)
+	}
+}
+
+// readDone starts the read that waited for r.
+func (l *lane) readDone(r *read) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(r.next) == 0 {
+		delete(l.reads, r.key)
+		return
+	}
+	next := &read{key: r.key, ops: r.next}
+	l.reads[r.key] = next
+	l.queue.push(task{op: next.ops[0], read: next, at: r.at})
+	l.filled.Signal()
+}
+
+// push queues an operation of the store's own, or a repeat. It is never
+// refused; after stop it is dropped, and false returned.
+func (l *lane) push(e task) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.inner.push(e)
+	l.filled.Signal()
+	return true
+}
+
+// depart notes that a connection has ended while operations of it were
+// unanswered: what still waits is not sent any more, and what fails is not
+// repeated. All that was sent before is under the fence of its close.
+func (l *lane) depart(conn presence.ConnID) {
+	now := l.store.clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c, at := range l.left { // few: only those with operations unanswered
+		if now-at > 2*int64(opLife) {
+			delete(l.left, c)
+		}
+	}
+	l.left[conn] = now
+}
+
+// departed reports whether a connection ended with operations unanswered. It
+// is remembered for longer than those operations can live.
+func (l *lane) departed(conn presence.ConnID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.left[conn]
+	return ok
+}
+
+// take fills b with what waits: it blocks until there is something, and
+// returns false at the end. What may not be sent is in b's list of refusals.
+func (l *lane) take(b *batch) bool {
+	b.reset()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.queue.len()+l.inner.len() == 0 {
+		if l.closed {
+			return false
+		}
+		l.filled.Wait()
+	}
+	b.now = l.store.clock()
+	b.validUntil, b.grant, b.mayWrite = l.store.lease.window()
+	// In turns, so that neither a mass of departures nor a mass of requests
+	// starves the other.
+	for b.ops < batchOps && b.bytes < batchBytes && l.queue.len()+l.inner.len() > 0 {
+		if l.queue.len() > 0 {
+			l.admitLocked(b, l.queue.pop())
+		}
+		if l.inner.len() > 0 && b.ops < batchOps {
+			l.admitLocked(b, l.inner.pop())
+		}
+	}
+	if b.mayWrite && b.validUntil > l.highest {
+		l.highest = b.validUntil
+	}
+	b.fence = l.highest
+	l.store.metrics.LaneDepth.Set(float64(l.waiting))
+	if l.queue.len()+l.inner.len() > 0 {
+		l.filled.Signal() // another writer may take the rest
+	}
+	return true
+}
+
+// admitLocked puts e into b, or into b's refusals.
+func (l *lane) admitLocked(b *batch, e task) {
+	switch {
+	case e.read != nil:
+		e.read.sent = true
+		l.waiting -= len(e.read.ops)
+	case e.step == nil && !e.retry:
+		l.waiting--
+	}
+	if err := l.objectionLocked(b, &e); err != nil {
+		b.refuse(e, err)
+		return
+	}
+	b.add(e)
+}
+
+// objectionLocked says why e may not be sent: nil when it may.
+func (l *lane) objectionLocked(b *batch, e *task) *presence.Error {
+	if l.closed && e.step == nil {
+		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+	}
+	if e.step == nil && b.now-e.at > int64(maxWait) {
+		return presence.Errorf(presence.CodeUnavailable, "Redis is too slow: the operation waited for %d ms and was not sent",
+			(b.now-e.at)/1e6)
+	}
+	if !writes(e.op.Kind) {
+		return nil
+	}
+	if !b.mayWrite {
+		return errLapsed()
+	}
+	if e.step != nil {
+		return nil
+	}
+	if len(l.left) > 0 {
+		if _, gone := l.left[e.op.Conn]; gone {
+			return presence.Errorf(presence.CodeUnavailable, "the connection has ended")
+		}
+	}
+	if e.op.Kind != presence.OpOpen && e.op.Inc < b.grant.since {
+		// The connection was opened under a stamp that this node lost, with
+		// an older incarnation than any under this one: Redis may have
+		// forgotten its session, and a membership without one never ends.
+		return presence.Errorf(presence.CodeFenced, "this node lost its lease after the connection was opened; connect again")
+	}
+	return nil
+}
+
+func errLapsed() *presence.Error {
+	return presence.Errorf(presence.CodeUnavailable, "Redis has not answered this node for so long that it may not write")
+}
+
+// writes reports whether an operation changes what is stored, so that it needs
+// the lease. A close and a finish do not: they only end what is ours by inc.
+func writes(kind presence.OpKind) bool {
+	switch kind {
+	case presence.OpOpen, presence.OpTrack, presence.OpUntrack, presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark:
+		return true
+	}
+	return false
+}
+
+// fifo is a queue in a ring that grows and is used again.
+type fifo struct {
+	ring  []task
+	first int
+	n     int
+}
+
+func (q *fifo) len() int { return q.n }
+
+func (q *fifo) push(e task) {
+	if q.n == len(q.ring) {
+		grown := make([]task, max(64, 2*q.n))
+		for i := range q.n {
+			grown[i] = q.ring[(q.first+i)%len(q.ring)]
+		}
+		q.ring, q.first = grown, 0
+	}
+	q.ring[(q.first+q.n)%len(q.ring)] = e
+	q.n++
+}
+
+func (q *fifo) pop() task {
+	e := q.ring[q.first]
+	q.ring[q.first] = task{} // let go of the operation
+	q.first = (q.first + 1) % len(q.ring)
+	q.n--
+	return e
+}

@@ -1,0 +1,399 @@
+package redisstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The lease is this node's right to write.
+//
+//	register ──▶ stamp n1.5 ──beat──▶ granted ──beat──▶ granted ──▶ …
+//	    ▲                               │ no beat answered for the TTL
+//	    │ FENCED: the stamp is no       ▼
+//	    └ longer in the registry      lapsed ──beat──▶ granted (same stamp)
+//
+// Every write carries validUntil, on Redis's clock, and the scripts refuse it
+// from then on: so a node that was paused or cut off cannot write after the
+// others gave it up (invariant 5). A node needs no clock of its own for that;
+// it only measures how long ago Redis told the time:
+//
+//	      request        answer "now"          t
+//	─────────┴─────────────────┴───────────────┴──▶ our clock
+//	         ├── upper: now + (t - request) ───┤    Redis's clock is not later
+//	                           ├─ lower: now + (t - answer): not earlier
+//
+// A lapsed lease that nobody condemned revives with the next beat: an outage
+// of Redis makes no node change its stamp.
+
+const (
+	// opLife bounds the life of one operation: it is answered, refused or
+	// declared unknown within it, and its write is dead on Redis's clock.
+	opLife = 2 * time.Second
+	// beatRetry is how soon a failed beat is tried again.
+	beatRetry = 250 * time.Millisecond
+	// probePause is how soon the next probe goes out when none came back: two
+	// that are missing end the feed's link, so not sooner than a slow Redis
+	// brings them.
+	probePause = 500 * time.Millisecond
+	// probeLimit is the age of the last returned probe from which the feed
+	// counts as deaf.
+	probeLimit = 10 * time.Second
+)
+
+// errFenced: the registry does not have our stamp.
+var errFenced = errors.New("the registry does not have this node's stamp")
+
+// grant is one answered beat. It is never changed.
+type grant struct {
+	stamp string
+	since int64 // Redis ms of the registration; a connection's inc is not below it
+	now   int64 // Redis ms of the answer
+	end   int64 // Redis ms at which the lease ends
+	sent  int64 // our clock when the request left
+	got   int64 // our clock when the answer came
+}
+
+// lower is an estimate of Redis's clock, in ms, that is never too high.
+func (g *grant) lower(t int64) int64 { return g.now + (t-g.got)/int64(time.Millisecond) }
+
+// upper is an estimate of Redis's clock, in ms, that is never too low.
+func (g *grant) upper(t int64) int64 { return g.now + (t-g.sent)/int64(time.Millisecond) + 1 }
+
+// validUntil is until when, in ms of Redis's clock, a write that is sent at t
+// may take effect; ok is false when that is over already. probeAge is how long
+// ago the last probe was sent that came back: what came before it on our
+// channel, such as the news that a connection was taken, has been heard.
+func (g *grant) validUntil(t int64, probeAge, ttl time.Duration) (ms int64, ok bool) {
+	low := g.lower(t)
+	ms = min(g.end, low+opLife.Milliseconds(), low+(ttl-probeAge).Milliseconds())
+	return ms, ms > g.upper(t)
+}
+
+// prober is what the lease needs of the feed: a probe goes out with each beat,
+// and its coming back proves that we hear.
+type prober interface {
+	setStamp(stamp string)
+	probe(n int64)
+	probeAge() time.Duration
+}
+
+// lease registers this node and keeps it registered.
+type lease struct {
+	// set once
+	opts    Options
+	keys    keys
+	client  *redis.Client
+	log     *slog.Logger
+	store   *Store // for its clock, and to tell it of a beat
+	feed    prober
+	scripts struct{ register, beat, retire, bury script }
+
+	grant atomic.Pointer[grant] // nil before the first beat
+
+	probes atomic.Int64
+
+	// owned by the beat's goroutine, after inspect
+	runID string
+
+	// mu protects
+	mu    sync.Mutex
+	redis condition // does Redis answer
+	hold  condition // is the lease held
+	hear  condition // does the feed hear
+}
+
+func newLease(s *Store) *lease {
+	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed}
+	l.scripts.register, l.scripts.beat = newScript("register"), newScript("beat")
+	l.scripts.retire, l.scripts.bury = newScript("retire"), newScript("bury")
+	return l
+}
+
+// condition is a fact with the time of its last change.
+type condition struct {
+	ok    bool
+	since time.Time
+	text  string
+}
+
+func (c *condition) set(ok bool, since time.Time, text string) {
+	if c.since.IsZero() || c.ok != ok {
+		c.ok, c.since = ok, since
+	}
+	c.text = text
+}
+
+// registryValue is what a node says of itself in the registry.
+type registryValue struct {
+	Addr        string `json:"addr"`
+	Started     string `json:"started"` // RFC 3339
+	Version     string `json:"version"`
+	Connections int64  `json:"connections"`
+	ProbeMs     int64  `json:"probe_ms"` // age of the last probe that came back, -1: none did
+	Draining    bool   `json:"draining"`
+}
+
+func (l *lease) value() (string, error) {
+	v := registryValue{Addr: l.opts.Addr, Started: l.store.start.UTC().Format(time.RFC3339), Version: l.opts.Version,
+		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1}
+	if age := l.feed.probeAge(); age < time.Hour {
+		v.ProbeMs = age.Milliseconds()
+	}
+	text, err := json.Marshal(v)
+	return string(text), err
+}
+
+// register takes a new stamp and holds its first lease. It blocks for two
+// round trips.
+func (l *lease) register(ctx context.Context) error {
+	value, err := l.value()
+	if err != nil {
+		return err
+	}
+	reply, err := call(ctx, l.client, l.scripts.register,
+		[]string{l.keys.epochs(), l.keys.registry(), l.keys.nodesDue()},
+		l.opts.NodeID, l.opts.LeaseTTL.Milliseconds(), value)
+	if err != nil {
+		return fmt.Errorf("register node %s: %w", l.opts.NodeID, err)
+	}
+	items, ok := strs(reply)
+	if !ok || len(items) != 2 {
+		return fmt.Errorf("register node %s: unreadable answer %v", l.opts.NodeID, reply)
+	}
+	since, ok := parseDecimal([]byte(items[1]))
+	if !ok {
+		return fmt.Errorf("register node %s: unreadable time %q", l.opts.NodeID, items[1])
+	}
+	// The lease's key is known only now, so the first beat sets it.
+	if err := l.beat(ctx, items[0], since); err != nil {
+		return fmt.Errorf("first beat of %s: %w", items[0], err)
+	}
+	l.feed.setStamp(items[0]) // its notices, probes among them, come on a channel with its name
+	return nil
+}
+
+// beat renews the lease of stamp. It blocks for a round trip.
+func (l *lease) beat(ctx context.Context, stamp string, since int64) error {
+	value, err := l.value()
+	if err != nil {
+		return err
+	}
+	sent := l.store.clock()
+	reply, err := call(ctx, l.client, l.scripts.beat,
+		[]string{l.keys.lease(stamp), l.keys.registry(), l.keys.nodesDue()},
+		stamp, l.opts.LeaseTTL.Milliseconds(), value)
+	switch fateOf(err) {
+	case fateAnswered:
+	case fateFencedInc, fateFencedLease:
+		return errFenced
+	default:
+		return err
+	}
+	got := l.store.clock()
+	items, ok := strs(reply)
+	if !ok || len(items) != 2 {
+		if ok && len(items) == 1 && fateOfText(items[0]) == fateFencedInc {
+			return errFenced
+		}
+		return fmt.Errorf("unreadable answer %v", reply)
+	}
+	now, ok1 := parseDecimal([]byte(items[0]))
+	end, ok2 := parseDecimal([]byte(items[1]))
+	if !ok1 || !ok2 {
+		return fmt.Errorf("unreadable answer %v", items)
+	}
+	l.grant.Store(&grant{stamp: stamp, since: since, now: now, end: end, sent: sent, got: got})
+	return nil
+}
+
+// run beats until ctx ends.
+func (l *lease) run(ctx context.Context) {
+	for {
+		wait := l.opts.LeaseBeat
+		switch ok := l.turn(ctx); {
+		case !ok:
+			wait = min(wait, beatRetry)
+		case l.grant.Load() == nil || l.feed.probeAge() > 2*l.opts.LeaseBeat:
+			wait = min(wait, probePause) // nothing may be written before one is back
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// turn is one beat with all that goes with it; false when it failed.
+func (l *lease) turn(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, opLife)
+	defer cancel()
+	err := l.renew(ctx)
+	if err == nil {
+		err = l.lookForRestart(ctx)
+	}
+	l.observe(err)
+	if err != nil {
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			l.opts.Metrics.LeaseRenewFailures.Inc()
+		}
+		return false
+	}
+	l.feed.probe(l.probes.Add(1))
+	l.store.settler.poke()
+	l.store.departures.poke()
+	return true
+}
+
+// renew beats, and takes a new stamp where the registry does not know ours:
+// Redis came back empty, or the others condemned us. Connections of the old
+// stamp are refused from then on (see lane.take); their departures are not.
+func (l *lease) renew(ctx context.Context) error {
+	g := l.grant.Load()
+	err := l.beat(ctx, g.stamp, g.since)
+	if !errors.Is(err, errFenced) {
+		return err
+	}
+	l.opts.Metrics.FencedOperations.Inc()
+	l.log.Error("lost the lease for good; taking a new stamp", "node", l.opts.NodeID, "epoch", g.stamp)
+	if err := l.register(ctx); err != nil {
+		return err
+	}
+	l.log.Warn("registered again", "node", l.opts.NodeID, "epoch", l.grant.Load().stamp)
+	return nil
+}
+
+// lookForRestart loads the scripts into a Redis that was started anew.
+func (l *lease) lookForRestart(ctx context.Context) error {
+	info, err := readInfo(ctx, l.client, "server")
+	if err != nil {
+		return err
+	}
+	id := info["run_id"]
+	if l.runID == id {
+		return nil
+	}
+	if l.runID != "" {
+		l.log.Warn("Redis was started anew; loading the scripts", "node", l.opts.NodeID)
+		if err := loadScripts(ctx, l.client); err != nil {
+			return err
+		}
+	}
+	l.runID = id
+	return nil
+}
+
+// window is validUntil for a write that is sent now, with the grant it rests
+// on; ok is false when this node may not write.
+func (l *lease) window() (ms int64, g *grant, ok bool) {
+	g = l.grant.Load()
+	if g == nil {
+		return 0, nil, false
+	}
+	ms, ok = g.validUntil(l.store.clock(), l.feed.probeAge(), l.opts.LeaseTTL)
+	return ms, g, ok
+}
+
+// dead reports whether a write with this validUntil can no longer take
+// effect, wherever it still travels.
+func (l *lease) dead(validUntil int64) bool { return l.untilDead(validUntil) <= 0 }
+
+// untilDead is how long to wait until dead is true. It counts by the lower
+// estimate of Redis's clock: by the upper one, a write could still be on time.
+func (l *lease) untilDead(validUntil int64) time.Duration {
+	g := l.grant.Load()
+	ms := validUntil + l.opts.ClockSkew.Milliseconds() + 1 - g.lower(l.store.clock())
+	return time.Duration(ms) * time.Millisecond
+}
+
+// observe brings the conditions and the gauges up to date after a beat.
+func (l *lease) observe(err error) {
+	now := time.Now()
+	text := "Redis answers"
+	if err != nil {
+		text = "Redis does not answer: " + err.Error()
+	}
+	l.mu.Lock()
+	was := l.redis
+	l.redis.set(err == nil, now, text)
+	l.mu.Unlock()
+	l.look(now)
+	master := l.client.Options().Addr
+	l.opts.Metrics.RedisUp.WithLabelValues(master).Set(bit(err == nil))
+	if was.since.IsZero() || was.ok == (err == nil) {
+		return
+	}
+	if err != nil {
+		l.log.Warn("Redis does not answer; requests are refused until it does", "node", l.opts.NodeID, "master", master, "err", err)
+	} else {
+		l.log.Info("Redis answers again", "node", l.opts.NodeID, "master", master,
+			"took_ms", now.Sub(was.since).Milliseconds())
+	}
+}
+
+// look brings the conditions that change with time alone up to date.
+func (l *lease) look(now time.Time) (redis, hold, hear condition) {
+	age := l.feed.probeAge()
+	g := l.grant.Load()
+	left := time.Duration(g.end-g.upper(l.store.clock())) * time.Millisecond
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if left > 0 {
+		l.hold.set(true, now, "this node is "+g.stamp)
+	} else {
+		l.hold.set(false, now.Add(left), "the lease of "+g.stamp+" has ended; this node may not write")
+	}
+	if age < probeLimit {
+		l.hear.set(true, now, fmt.Sprintf("the last probe that came back is %d ms old", age.Milliseconds()))
+	} else {
+		l.hear.set(false, now, "no probe came back through Redis's pub/sub; this node may miss events")
+	}
+	l.opts.Metrics.LeaseRemaining.Set(max(0, left.Seconds()))
+	return l.redis, l.hold, l.hear
+}
+
+// retire gives the lease up by consent, so that nobody has to wait for its
+// end, and buries the stamp when no connection is listed under it.
+func (l *lease) retire(ctx context.Context) error {
+	g := l.grant.Load()
+	_, err := call(ctx, l.client, l.scripts.retire,
+		[]string{l.keys.lease(g.stamp), l.keys.registry(), l.keys.nodesDue(), l.keys.reaping()},
+		g.stamp, 0, claimTime.Milliseconds())
+	if err != nil {
+		return fmt.Errorf("retire %s: %w", g.stamp, err)
+	}
+	pipe := l.client.Pipeline()
+	left := make([]*redis.IntCmd, shards)
+	for shard := range left {
+		left[shard] = pipe.HLen(ctx, l.keys.node(shard, g.stamp))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("look for connections of %s: %w", g.stamp, err)
+	}
+	var n int64
+	for _, cmd := range left {
+		n += cmd.Val()
+	}
+	if n > 0 {
+		return fmt.Errorf("%d connections of %s are left for the others to end", n, g.stamp)
+	}
+	if _, err := call(ctx, l.client, l.scripts.bury, []string{l.keys.reaping(), l.keys.nodesDue()}, g.stamp); err != nil {
+		return fmt.Errorf("bury %s: %w", g.stamp, err)
+	}
+	return nil
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
