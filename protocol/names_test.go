@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -97,6 +98,34 @@ func TestNoFrameCarriesAWordOfTheClient(t *testing.T) {
 	for _, row := range presence.ErrorTable() {
 		if row.Name == "PasswordRequiredError" { // makes the client emit such a word
 			t.Errorf("the code %s has the name %s", row.Code, row.Name)
+		}
+	}
+}
+
+func TestTheReferencePageHasEveryRequest(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, request := range requests {
+		if request.op != "unknown" && !strings.Contains(string(page), "`"+request.name+"`") {
+			t.Errorf("docs/reference/protocol.md lacks %s", request.name)
+		}
+	}
+	for _, reason := range presence.Reasons() {
+		if !strings.Contains(string(page), "`"+string(reason)+"`") {
+			t.Errorf("docs/reference/protocol.md lacks the reason %s", reason)
+		}
+	}
+	// The rates: what stands behind the type in the first table.
+	for _, line := range strings.Split(string(page), "\n") {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` ")
+		if !ok || !strings.HasPrefix(name, "ds:client:") || strings.Contains(name, "metrics") || strings.Contains(name, "intellect") {
+			continue
+		}
+		want := map[uint8]string{LimitRequests: "*", Unlimited: "−", LimitOther: "|"}[typeOf([]byte(name)).Limited()]
+		if !strings.HasPrefix(rest, want) {
+			t.Errorf("docs/reference/protocol.md marks %s with %q, want %q", name, rest[:1], want)
 		}
 	}
 }
