@@ -3,7 +3,6 @@ package protocol
 import (
 	"bytes"
 	"errors"
-	"io"
 	"math"
 	"strings"
 
@@ -222,11 +221,8 @@ func (d *Decoder) text(quoted []byte, scratch *[]byte) []byte {
 // syntaxError says where and why a message is no JSON of ours.
 func syntaxError(err error) *presence.Error {
 	var syntax *jsontext.SyntacticError
-	if !errors.As(err, &syntax) {
-		if errors.Is(err, io.EOF) {
-			return presence.Errorf(presence.CodeInvalid, "the message is empty")
-		}
-		return presence.Errorf(presence.CodeInvalid, "the message is not valid JSON: %v", err)
+	if !errors.As(err, &syntax) { // io.EOF: nothing else can go wrong with a reader of bytes
+		return presence.Errorf(presence.CodeInvalid, "the message is empty")
 	}
 	var names [2]string
 	for i, name := range pointerPrefix(syntax.JSONPointer) {
