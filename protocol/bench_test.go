@@ -1,7 +1,10 @@
 package protocol
 
 import (
+	"bytes"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"presencesets"
 )
@@ -15,6 +18,23 @@ func BenchmarkDecodeUpdate(b *testing.B) {
 	b.SetBytes(int64(len(msg)))
 	for b.Loop() {
 		if err := d.Decode(msg, &r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDecodeFloor is what jsontext takes to check the same message, and
+// nothing else: compare with BenchmarkDecodeUpdate of the same run.
+func BenchmarkDecodeFloor(b *testing.B) {
+	var d jsontext.Decoder
+	var source bytes.Buffer
+	msg := []byte(update250)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(msg)))
+	for b.Loop() {
+		source = *bytes.NewBuffer(msg)
+		d.Reset(&source)
+		if _, err := d.ReadValue(); err != nil {
 			b.Fatal(err)
 		}
 	}
