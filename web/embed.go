@@ -18,7 +18,7 @@ import (
 
 // FS is the page as it is served, without its tests.
 //
-//go:embed index.html favicon.svg *.js css
+//go:embed index.html favicon.svg *.js css room fleet
 var FS embed.FS
 
 // Policy is the Content-Security-Policy of every answer: own files only, and
