@@ -120,6 +120,9 @@ func (l *loop) message(c *conn, msg []byte) {
 	r := &l.req
 	if err := l.dec.Decode(msg, r); err != nil {
 		if r.AckID != nil {
+			if limited := l.admitRate(c, protocol.LimitOther); limited != nil {
+				err = limited // rubbish is not cheaper than sense
+			}
 			l.ackError(c, r.Type, r.AckID, l.now, err)
 		} else if r.Malformed {
 			if c.bad++; c.bad >= badFrames {
@@ -137,21 +140,7 @@ func (l *loop) message(c *conn, msg []byte) {
 
 // admit checks the rate and the permission of a request.
 func (l *loop) admit(c *conn, r *protocol.Request) *presence.Error {
-	lim := &l.node.opts.Limits
-	ok, wait := true, time.Duration(0)
-	rate, setting := lim.Requests, "requests"
-	switch r.Type.Limited() {
-	case protocol.LimitRequests:
-		ok, wait = c.requests.take(rate, l.tick8)
-	case protocol.LimitOther:
-		rate, setting = lim.OtherRequests, "other_requests"
-		ok, wait = c.others.take(rate, l.tick8)
-	}
-	if !ok {
-		l.m.limit(setting)
-		err := presence.Errorf(presence.CodeRateLimited, "more than %d requests of this kind in %v; try again in %d ms",
-			rate.Burst, rate.Per, wait.Milliseconds()+1).WithLimit(int64(rate.Burst))
-		err.RetryAfterMs = wait.Milliseconds() + 1
+	if err := l.admitRate(c, r.Type.Limited()); err != nil {
 		return err
 	}
 	var need auth.Permission
@@ -178,6 +167,32 @@ func (l *loop) admit(c *conn, r *protocol.Request) *presence.Error {
 			"this connection has no clientId, so it cannot be present: connect with a clientId beside the apiKey").WithField("clientId")
 	}
 	return nil
+}
+
+// admitRate takes one request of that class from c's rate.
+func (l *loop) admitRate(c *conn, class uint8) *presence.Error {
+	var (
+		rate    Rate
+		b       *bucket
+		setting string
+	)
+	switch class {
+	case protocol.LimitRequests:
+		rate, b, setting = l.node.opts.Limits.Requests, &c.requests, "requests"
+	case protocol.LimitOther:
+		rate, b, setting = l.node.opts.Limits.OtherRequests, &c.others, "other_requests"
+	default:
+		return nil
+	}
+	ok, wait := b.take(rate, l.tick8)
+	if ok {
+		return nil
+	}
+	l.m.limit(setting)
+	err := presence.Errorf(presence.CodeRateLimited, "more than %d requests of this kind in %v; try again in %d ms",
+		rate.Burst, rate.Per, wait.Milliseconds()+1).WithLimit(int64(rate.Burst))
+	err.RetryAfterMs = wait.Milliseconds() + 1
+	return err
 }
 
 // dispatch answers what needs no store and queues the rest in its room.

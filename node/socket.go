@@ -32,11 +32,10 @@ const (
 	flagFresh              // not pinged yet
 	flagAgain              // on the loop's again list
 	flagPaused             // not read: too many requests in flight
-	flagReply              // has a reply segment of this turn
 	flagText               // acknowledges a room join with text (wire protocol 6.2)
 	flagFrag               // inside a fragmented message
 	flagEnded              // its session has been told to end
-	flagReady              // on the loop's ready list
+	flagBroken             // its bytes are no frames any more: thrown away until its end
 )
 
 // end is why a socket ended: the label of presence_disconnects_total.
@@ -210,6 +209,10 @@ func (l *loop) input(c *conn, b []byte) {
 		used = l.head(c, b)
 	case stateAuthorising: // the peer may send before it was answered: kept for later
 	case stateOpen, stateClosing:
+		if c.flags&flagBroken != 0 {
+			used = len(b)
+			break
+		}
 		used = l.frames(c, b)
 	case stateDraining:
 		used = len(b)
@@ -519,6 +522,9 @@ func (l *loop) closeWith(c *conn, code ws.StatusCode, text string, why end) {
 	}
 	l.setState(c, stateClosing)
 	c.flags &^= flagPaused | flagPinged
+	if why == endProtocol || why == endTooBig {
+		c.flags |= flagBroken
+	}
 	l.send(c, appendClose(l.scratch[:0], code, text), false)
 	if c.state == stateFree {
 		return
