@@ -61,19 +61,23 @@ type sumMetric struct {
 	value func(*LoopStats) float64
 }
 
-func newLoopCollector() *loopCollector {
+func newLoopCollector(f factory) *loopCollector {
+	desc := func(kind, name, help string, labels ...string) *prometheus.Desc {
+		f.note(kind, name, help, labels...)
+		return prometheus.NewDesc(prometheus.BuildFQName(Namespace, "", name), help, labels, nil)
+	}
 	c := &loopCollector{
-		connections: desc("loop_connections", "Connections of an event loop by state. Many in handshaking for long are clients that connect and say nothing.", "loop", "state"),
-		delivered:   desc("events_delivered_total", "Events and messages written to subscribers' sockets, one for each subscriber. Its ratio to presence_events_published_total is the fan-out.", "event"),
+		connections: desc("gauge", "loop_connections", "Connections of an event loop by state. Many in handshaking for long are clients that connect and say nothing.", "loop", "state"),
+		delivered:   desc("counter", "events_delivered_total", "Events and messages written to subscribers' sockets, one for each subscriber. Its ratio to presence_events_published_total is the fan-out.", "event"),
 	}
 	gauge := func(name, help string, value func(*LoopStats) float64) {
-		c.loops = append(c.loops, loopMetric{desc("loop_"+name, help, "loop"), prometheus.GaugeValue, value})
+		c.loops = append(c.loops, loopMetric{desc("gauge", "loop_"+name, help, "loop"), prometheus.GaugeValue, value})
 	}
 	counter := func(name, help string, value func(*LoopStats) float64) {
-		c.loops = append(c.loops, loopMetric{desc("loop_"+name, help, "loop"), prometheus.CounterValue, value})
+		c.loops = append(c.loops, loopMetric{desc("counter", "loop_"+name, help, "loop"), prometheus.CounterValue, value})
 	}
 	sum := func(name, help string, value func(*LoopStats) float64) {
-		c.sums = append(c.sums, sumMetric{desc(name, help), value})
+		c.sums = append(c.sums, sumMetric{desc("gauge", name, help), value})
 	}
 
 	counter("turns_total", "Turns of an event loop. No growth for seconds: the loop hangs, and /healthz says so.",
@@ -118,10 +122,6 @@ func newLoopCollector() *loopCollector {
 	sum("write_queue_bytes", "Memory held in outbound queues, all connections. Growth comes before slow consumers are closed.",
 		func(s *LoopStats) float64 { return float64(s.QueueBytes) })
 	return c
-}
-
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(Namespace, "", name), help, labels, nil)
 }
 
 // Describe implements [prometheus.Collector].

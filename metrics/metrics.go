@@ -8,14 +8,16 @@
 // primary and `loop` the number of an event loop.
 //
 // Adding a metric: a field here with its name and help, a line in
-// testdata/names.golden (go test ./metrics -update), and
-// docs/reference/metrics.md (go test ./cmd/presence -update). What an event
+// testdata/names.golden and on docs/reference/metrics.md (go generate
+// ./metrics writes both). What an event
 // loop counts is not here but in [LoopStats]: plain numbers, that the loop
 // owns, read when somebody scrapes.
 package metrics
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,6 +30,7 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	loops    *loopCollector
+	entries  []Entry
 
 	// The edge: sockets and requests.
 
@@ -95,8 +98,9 @@ func DisconnectReasons() []string {
 // New returns a fresh set of collectors on a registry of its own, with those
 // of the Go runtime and the process beside them.
 func New(build BuildInfo) *Metrics {
-	f := factory{registry: prometheus.NewRegistry()}
-	m := &Metrics{registry: f.registry, loops: newLoopCollector()}
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	f := factory{registry: m.registry, entries: &m.entries}
+	m.loops = newLoopCollector(f)
 	m.addEdge(f)
 	m.addPresence(f)
 	m.addFeedAndLease(f)
@@ -112,6 +116,11 @@ func New(build BuildInfo) *Metrics {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.InstrumentMetricHandler(m.registry,
 		promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+}
+
+// Entries returns what is said about each metric, by name.
+func (m *Metrics) Entries() []Entry {
+	return slices.SortedFunc(slices.Values(m.entries), func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // Gatherer gives the collected values to tests and to the page of metrics.

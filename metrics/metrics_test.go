@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,7 +19,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-var update = flag.Bool("update", false, "write the golden list of names")
+//go:generate go test . -run "TestNames|TestReferencePage" -update
+
+var update = flag.Bool("update", false, "write the golden list of names and the reference page")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -98,6 +101,62 @@ func TestNamesAndLabelsAreTheDocumentedOnes(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), b.String()); diff != "" {
 		t.Errorf("names are a contract with dashboards and alerts (-golden +now); go test ./metrics -update writes them:\n%s", diff)
+	}
+}
+
+// What is said about the metrics is what a scrape shows.
+func TestEntriesAreWhatAScrapeShows(t *testing.T) {
+	m := filled(t)
+	shown := make(map[string]string)
+	for _, f := range gather(t, m) {
+		shown[f.GetName()] = strings.ToLower(f.GetType().String()) + " " + f.GetHelp()
+	}
+	for _, e := range m.Entries() {
+		if got := shown[e.Name]; got != e.Type+" "+e.Help {
+			t.Errorf("%s: a scrape shows %q, the page %q", e.Name, got, e.Type+" "+e.Help)
+		}
+		delete(shown, e.Name)
+	}
+	if len(shown) > 0 {
+		t.Errorf("a scrape shows metrics of which nothing is said: %v", shown)
+	}
+}
+
+func TestReferencePageIsFresh(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# Metrics
+
+<!-- Made from the package metrics by its test: change it there, then ` + "`make docs`" + `. -->
+
+Served at ` + "`/metrics`" + ` of the admin port, in the text format of Prometheus or as OpenMetrics. Beside these are those of the Go runtime (` + "`go_…`" + `)
+and of the process (` + "`process_…`" + `). Labels come from closed sets: ` + "`op`" + ` is a request's name such as ` + "`room_join`" + `, ` + "`result`" + ` is ` + "`ok`" + ` or a code of
+[the errors](errors.md), ` + "`master`" + ` the address of a Redis primary, ` + "`loop`" + ` the number of an event loop. No label names a room, a client or a connection.
+
+| metric | kind | labels | what it is, and what a change means |
+|---|---|---|---|
+`)
+	for _, e := range New(BuildInfo{}).Entries() {
+		labels := ""
+		if len(e.Labels) > 0 {
+			labels = "`" + strings.Join(e.Labels, "` `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.Name, e.Type, labels, e.Help)
+	}
+	path := filepath.Join("..", "docs", "reference", "metrics.md")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; make docs writes it", err)
+	}
+	if diff := cmp.Diff(string(have), b.String()); diff != "" {
+		t.Errorf("docs/reference/metrics.md is stale (make docs writes it):\n%s", diff)
 	}
 }
 

@@ -151,7 +151,11 @@ func parseSize(s string) (size, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		digits = strings.TrimSpace(digits)
+		if !isNumber(digits) {
+			break // 64KB ends in B, too
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil || n < 0 || n > math.MaxInt32/u.bytes {
 			return 0, fmt.Errorf("%q is no size from 0B to %s", s, size(math.MaxInt32))
 		}
