@@ -67,7 +67,6 @@ type Metrics struct {
 	RedisUp              *prometheus.GaugeVec     // master; 1 or 0
 	NotificationsEnabled *prometheus.GaugeVec     // master; 1 or 0
 	MaxmemoryPolicySafe  *prometheus.GaugeVec     // master; 1 or 0
-	ClockSkew            prometheus.Gauge         // seconds between the masters' clocks
 	PipelineSize         prometheus.Histogram     // operations sent in one pipeline
 	ScriptSeconds        *prometheus.HistogramVec // script; seconds from sending a pipeline to its answer
 	ScriptErrors         *prometheus.CounterVec   // script; code: of the table of errors
@@ -188,8 +187,6 @@ func (m *Metrics) addRedis(f factory) {
 		"1 when notify-keyspace-events holds Ex. 0: graces end later, by up to 250 ms; someone may have reset the configuration.", "master")
 	m.MaxmemoryPolicySafe = f.gaugeVec("redis_maxmemory_policy_safe",
 		"1 when Redis evicts nothing of ours (noeviction, or no maxmemory). 0: under memory pressure members vanish without a leave.", "master")
-	m.ClockSkew = f.gauge("redis_clock_skew_seconds",
-		"Largest difference between the clocks of the Redis primaries at the last beat. Above redis.clock_skew, departures wait longer than promised.")
 	m.PipelineSize = f.histogram("redis_pipeline_size",
 		"Operations sent to Redis in one pipeline. It grows with load and that is well: operations that arrive together travel together.",
 		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256})
