@@ -1,0 +1,312 @@
+package redisstore
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	presence "presencesets"
+	"presencesets/metrics"
+)
+
+// The feed brings events from Redis to the rooms that this node hosts.
+//
+//	watch: subscribe ─▶ confirmed ─▶ snapshot ─▶ answer, buffered events ─▶ live
+//	event: link ─▶ judged against the room's last revision (resync.go) ─▶ sink
+//	gap:   snapshot ─▶ compare with the replica ─▶ the difference ─▶ sink
+//	lost link: new link ─▶ subscribe again ─▶ check every room's revision
+//	unwatch: deliver nothing from here ─▶ 5 s ─▶ unsubscribe
+//
+// One goroutine, the loop, owns all rooms and calls all sinks and all
+// completions: that is what puts a watch's answer before every event above the
+// answered revision. The loop never waits for Redis: a link has a reader and a
+// writer (link.go), reads of rooms run beside it, at most 32 at a time.
+// Everybody else posts to the loop.
+//
+// There is one feed, with one link, for each master; today there is one master.
+//
+// Files: link.go the connection and its channels, hosted.go a room's events,
+// resync.go what they mean (pure), check.go whether some were missed,
+// listener.go a room's messages, ctl.go notices to this node and the probe.
+
+// The causes of a resync, as the metric has them.
+const (
+	causeStart     = "start"     // first snapshot of a room
+	causeGap       = "gap"       // an event's predecessor is missing
+	causeReconnect = "reconnect" // the link was lost
+	causeMoved     = "moved"     // Redis ended the subscription
+	causeBack      = "back"      // the room's revisions went back
+	causeAudit     = "audit"     // changed without an event, found by the audit
+)
+
+const (
+	// watchTimeout is when a watch that could not begin is refused: inside
+	// the 2 s within which every operation is answered.
+	watchTimeout = 1800 * time.Millisecond
+	// lingerTime is how long a room stays subscribed after its last
+	// subscriber. More costs events nobody needs, less costs a snapshot for
+	// each page that is loaded again.
+	lingerTime = 5 * time.Second
+	// deliveries is how many messages may wait for the loop before the reader
+	// stops reading. Redis then keeps them in its output buffer.
+	deliveries = 1024
+	// turnMost is how many deliveries the loop takes before it looks at the
+	// other things that it has to do.
+	turnMost = 256
+)
+
+// feedStore is what the feed needs from the store. Both methods block for at
+// most the time that ctx has.
+type feedStore interface {
+	// readRoom returns the room as it is, at one revision.
+	readRoom(ctx context.Context, app, room string) (presence.Snapshot, error)
+	// mark moves the room's revision up to floor when it is below it, and
+	// returns the revision after it; 0 when there is no room.
+	mark(ctx context.Context, app, room string, floor presence.Revision) (presence.Revision, error)
+}
+
+// roomID names a room among those of all apps.
+type roomID struct{ app, room string }
+
+// feed is the feed of one master.
+type feed struct {
+	// set once
+	client  *redis.Client
+	keys    keys
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	store   feedStore
+	master  string        // address of the master, the metrics' label
+	linger  time.Duration // lingerTime, shorter in tests
+	audit   time.Duration // auditTime, shorter in tests
+	in      chan delivery
+	results chan func()   // from work beside the loop, done on the loop
+	wake    chan struct{} // posted is not empty
+	done    chan struct{} // closed when the loop has ended
+	started time.Time
+
+	// atomic
+	probeBack atomic.Int64 // when the newest probe that came back was sent, as ns since started; 0 none
+
+	// mu protects the following
+	mu     sync.Mutex
+	posted []func()
+	closed bool
+
+	// owned by the loop
+	spawn    func(func(context.Context)) // begins work beside the loop; stop waits for it
+	work     sync.WaitGroup
+	closing  bool
+	link     *link // nil between two attempts
+	attempts int   // of connecting, since the last success
+	echo     echoes
+	subs     map[string]*subscription
+	rooms    map[roomID]*hosted
+	messages map[roomID]*listener
+	ctl      ctl
+	reads    readQueue
+	checks   checkQueue
+}
+
+// newFeed makes a feed that does nothing before run.
+func newFeed(client *redis.Client, k keys, log *slog.Logger, m *metrics.Metrics, store feedStore) *feed {
+	f := &feed{
+		client: client, keys: k, log: log, metrics: m, store: store,
+		master:  client.Options().Addr,
+		linger:  lingerTime,
+		audit:   auditTime,
+		in:      make(chan delivery, deliveries),
+		results: make(chan func()),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+		started: time.Now(),
+
+		subs:     make(map[string]*subscription),
+		rooms:    make(map[roomID]*hosted),
+		messages: make(map[roomID]*listener),
+	}
+	f.ctl.f = f
+	return f
+}
+
+// linkName is how CLIENT LIST shows the link.
+func (f *feed) linkName() string {
+	name := f.client.Options().ClientName
+	if name == "" {
+		name = "presence"
+	}
+	return name + "-feed"
+}
+
+// watch hosts op's room: op.Sink gets its events above the revision that op is
+// answered with. It never blocks; an error means that op will not be answered,
+// because the feed is closed. A watch of a room that is hosted replaces its
+// sink. Where hosting cannot begin in time, op is answered `unavailable`.
+func (f *feed) watch(op *presence.Op) *presence.Error { return f.admit(op, f.host) }
+
+// watchMessages passes the room's messages to op.Sink from the answer on.
+// Otherwise it is as watch.
+func (f *feed) watchMessages(op *presence.Op) *presence.Error { return f.admit(op, f.listen) }
+
+func (f *feed) admit(op *presence.Op, begin func(*presence.Op, time.Time)) *presence.Error {
+	now := time.Now()
+	if !f.post(func() { begin(op, now) }) {
+		return errFeedClosed()
+	}
+	return nil
+}
+
+func errFeedClosed() *presence.Error {
+	return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+}
+
+// unwatch drops the room's sink: the last local subscriber is gone. The room
+// stays subscribed for 5 s, in which a watch needs no snapshot. It never blocks.
+func (f *feed) unwatch(app, room string) {
+	f.post(func() {
+		if r := f.rooms[roomID{app, room}]; r != nil {
+			r.release()
+		}
+	})
+}
+
+// unwatchMessages is unwatch for the room's messages.
+func (f *feed) unwatchMessages(app, room string) {
+	f.post(func() {
+		if l := f.messages[roomID{app, room}]; l != nil {
+			l.release()
+		}
+	})
+}
+
+// post has do done on the loop, in the order of the calls. It never blocks and
+// returns false when the feed is closed. Callers bound what they post by their
+// own operations in flight.
+func (f *feed) post(do func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.posted = append(f.posted, do)
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// after posts do after d.
+func (f *feed) after(d time.Duration, do func()) *time.Timer {
+	return time.AfterFunc(d, func() { f.post(do) })
+}
+
+// deliver hands what a link brought to the loop. It blocks when the loop is
+// behind, until ctx ends or the feed closes.
+func (f *feed) deliver(ctx context.Context, d delivery) {
+	select {
+	case f.in <- d:
+	case <-ctx.Done():
+	case <-f.done:
+	}
+}
+
+// beside runs work beside the loop, and then what it returns on the loop.
+func (f *feed) beside(work func(context.Context) func()) {
+	f.spawn(func(ctx context.Context) {
+		do := work(ctx)
+		select {
+		case f.results <- do:
+		case <-f.done:
+		}
+	})
+}
+
+// run is the loop. It returns when ctx ends, after everything that it began has
+// ended and every watch that waited has been answered.
+func (f *feed) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	f.spawn = func(work func(context.Context)) { f.work.Go(func() { work(ctx) }) }
+	f.connect()
+	f.after(f.audit, f.auditAll)
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-f.wake:
+			f.doPosted()
+		case do := <-f.results:
+			do()
+		case d := <-f.in:
+			f.take(d)
+			for i := 0; i < turnMost && len(f.in) > 0; i++ {
+				f.take(<-f.in)
+			}
+		}
+		f.endTurn()
+	}
+	f.stop(cancel)
+}
+
+func (f *feed) doPosted() {
+	f.mu.Lock()
+	posted := f.posted
+	f.posted = nil
+	f.mu.Unlock()
+	for _, do := range posted {
+		do()
+	}
+}
+
+// take acts on what a link brought.
+func (f *feed) take(d delivery) {
+	if d.link != f.link {
+		return // of a link that we gave up
+	}
+	switch msg := d.msg.(type) {
+	case *redis.Message:
+		if s := f.subs[msg.Channel]; s != nil && s.on {
+			s.to.message(msg.Payload)
+		}
+	case *redis.Subscription:
+		f.answered(msg)
+	case *redis.Pong:
+		f.echoed(msg.Payload)
+	default:
+		if d.up {
+			f.linkUp(d.link)
+		} else {
+			f.linkOver(d.err)
+		}
+	}
+}
+
+// endTurn begins what this turn of the loop has gathered.
+func (f *feed) endTurn() {
+	f.startReads()
+	f.startCheck()
+	if f.echo.wanted {
+		f.sendEcho()
+	}
+}
+
+// stop ends everything and answers whoever waits.
+func (f *feed) stop(cancel context.CancelFunc) {
+	f.closing = true
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.doPosted() // watches among them find closing
+	for _, r := range f.rooms {
+		r.close()
+	}
+	for _, l := range f.messages {
+		l.close()
+	}
+	cancel()
+	close(f.done)
+	f.work.Wait()
+}

@@ -1,0 +1,302 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	presence "presencesets"
+)
+
+// A hosted room: its replica, and the reads of the room that begin and mend it.
+//
+//	           confirmed            snapshot
+//	subscribed ─────────▶ reading ─────────▶ live ◀────────┐
+//	                         ▲                │ gap, back  │ the difference
+//	                         └── again ───────┴─▶ reading ─┘
+//
+// While a read is on its way, events are kept; before it is sent they are not:
+// whatever has arrived by then is in the snapshot. A read that fails is
+// repeated for as long as somebody watches the room.
+
+const (
+	readsMost   = 32              // reads of rooms at the same time, of one master
+	readTimeout = 2 * time.Second // of one read
+	keepEvents  = 4096            // kept while a read is on its way; more start it again
+	keepBytes   = 4 << 20         //
+	retryMin    = 50 * time.Millisecond
+	retryMax    = 5 * time.Second
+	marksMost   = 3 // marks in a row before the next try waits
+)
+
+// hosted is a room with subscribers here. Owned by the loop.
+type hosted struct {
+	audience
+	id         roomID
+	known      bool // replica is true at its revision
+	replica    replica
+	generation uint64 // of the replica: how many snapshots it is made of
+
+	reading  bool   // a snapshot is needed
+	queued   bool   // in the queue of reads
+	flying   bool   // a read is on its way
+	cause    string // of the read
+	floor    presence.Revision
+	failures int    // reads in a row that failed, or found the room below its floor
+	again    string // cause of a check that is due after the read; "" none
+
+	kept      []*presence.Event // came while the read was on its way
+	keptBytes int
+	overflow  bool // kept too much: the read is worth nothing
+}
+
+// host begins or continues to host op's room.
+func (f *feed) host(op *presence.Op, submitted time.Time) {
+	if f.closing {
+		refuse(op, errFeedClosed())
+		return
+	}
+	id := roomID{op.App, op.Room}
+	r := f.rooms[id]
+	if r == nil {
+		r = &hosted{audience: audience{f: f, forget: func() { delete(f.rooms, id) }}, id: id}
+		f.rooms[id] = r
+		r.sub = f.subscribe(f.keys.feed(op.App, op.Room), r)
+	}
+	r.attend(op)
+	if r.known {
+		r.succeed(op, r.replica.last)
+		return
+	}
+	r.wait(op, submitted)
+}
+
+// confirmed: everything published from here on arrives. What was published
+// before must be in a snapshot that is read from here on, or be shown not to be.
+func (r *hosted) confirmed(cause string) {
+	switch {
+	case r.flying:
+		r.again = cause
+	case r.reading || !r.known:
+		r.read(cause)
+	default:
+		r.f.check(r, cause)
+	}
+}
+
+func (r *hosted) message(payload string) {
+	if r.reading && !r.flying {
+		return // older than the snapshot to come
+	}
+	line := []byte(payload)
+	e, err := parseEvent(line)
+	if err != nil {
+		r.f.log.Warn("an event has an unknown form, checking its room", "app", r.id.app, "room", r.id.room, "err", err)
+		if r.flying {
+			r.again = causeGap
+		} else {
+			r.f.check(r, causeGap)
+		}
+		return
+	}
+	if !r.reading {
+		r.apply(&e)
+		return
+	}
+	if len(r.kept) >= keepEvents || r.keptBytes+len(line) > keepBytes {
+		r.dropKept()
+		r.overflow = true
+	}
+	if !r.overflow {
+		r.kept = append(r.kept, &e)
+		r.keptBytes += len(line)
+	}
+}
+
+func (r *hosted) dropKept() { r.kept, r.keptBytes, r.overflow = nil, 0, false }
+
+// apply is what the table in resync.go says, on a live room.
+func (r *hosted) apply(e *presence.Event) {
+	members := len(r.replica.members)
+	switch v := r.replica.take(e, r.emit); {
+	case v == verdictFresh && members > 0: // their leaves were missed
+		r.f.metrics.FeedGaps.Inc()
+	case v == verdictGap:
+		r.f.metrics.FeedGaps.Inc()
+		r.read(causeGap)
+	case v == verdictBack:
+		r.f.log.Warn("a room's revisions went back", "app", r.id.app, "room", r.id.room, "rev", int64(e.Revision))
+		r.read(causeBack)
+	}
+}
+
+func (r *hosted) emit(e *presence.Event) {
+	if r.sink != nil {
+		r.sink.RoomEvent(e)
+	}
+}
+
+// read asks for a snapshot. One read of a room is enough at a time.
+func (r *hosted) read(cause string) {
+	if !r.reading {
+		r.reading, r.cause = true, cause
+	}
+	if !r.queued && !r.flying && !r.gone {
+		r.queued = true
+		r.f.reads.push(r)
+	}
+}
+
+// readQueue holds the rooms that wait for a read: those that somebody waits to
+// see before those that are only mended.
+type readQueue struct {
+	first, then []*hosted
+	flying      int
+}
+
+func (q *readQueue) push(r *hosted) {
+	if r.known {
+		q.then = append(q.then, r)
+	} else {
+		q.first = append(q.first, r)
+	}
+}
+
+func (q *readQueue) pop() *hosted {
+	from := &q.first
+	if len(*from) == 0 {
+		from = &q.then
+	}
+	if len(*from) == 0 {
+		return nil
+	}
+	r := (*from)[0]
+	(*from)[0] = nil
+	*from = (*from)[1:]
+	return r
+}
+
+// startReads sends as many reads as may be on their way.
+func (f *feed) startReads() {
+	for f.reads.flying < readsMost {
+		r := f.reads.pop()
+		if r == nil {
+			return
+		}
+		r.queued = false
+		if r.gone || !r.sub.on {
+			continue // the confirmation will ask again
+		}
+		r.dropKept()
+		r.flying = true
+		f.reads.flying++
+		f.beside(r.fetch(r.floor, r.known))
+	}
+}
+
+// fetch reads the room beside the loop, and marks it first where floor says so.
+func (r *hosted) fetch(floor presence.Revision, repair bool) func(context.Context) func() {
+	f, id := r.f, r.id
+	return func(ctx context.Context) func() {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		var snap presence.Snapshot
+		var now int64
+		var err error
+		if floor > 0 {
+			_, err = f.store.mark(ctx, id.app, id.room, floor)
+		}
+		if err == nil {
+			snap, err = f.store.readRoom(ctx, id.app, id.room)
+		}
+		if err == nil && repair {
+			var t time.Time
+			t, err = f.client.Time(ctx).Result()
+			now = t.UnixMilli()
+		}
+		return func() { r.fetched(snap, now, err) }
+	}
+}
+
+// fetched makes the room live again.
+func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
+	r.flying = false
+	r.f.reads.flying--
+	switch {
+	case r.gone:
+		return
+	case err != nil:
+		r.fetchFailed(err)
+		return
+	case r.overflow:
+		r.read(r.cause)
+		return
+	}
+	if r.known {
+		if r.floor = r.replica.reconcile(snap, now, r.emit); r.floor > 0 {
+			r.markAndRead()
+			return
+		}
+	} else {
+		r.replica.adopt(snap)
+		r.known = true
+		r.answer(r.replica.last)
+	}
+	r.f.metrics.Resyncs.WithLabelValues(r.cause).Inc()
+	r.failures = 0
+	r.reading = false
+	r.generation++
+	r.settle()
+	if r.again != "" {
+		r.f.check(r, r.again)
+		r.again = ""
+	}
+	kept := r.kept
+	r.dropKept()
+	for _, e := range kept {
+		if r.reading {
+			return // the next snapshot holds the rest
+		}
+		r.apply(e)
+	}
+}
+
+// settle waits until no event can come that the snapshot holds.
+func (r *hosted) settle() {
+	generation := r.generation
+	r.f.barrier(func() {
+		if r.generation == generation {
+			r.replica.settling, r.replica.void = false, false
+		}
+	})
+}
+
+// markAndRead reads the room once more, with its floor.
+func (r *hosted) markAndRead() {
+	if r.failures++; r.failures > marksMost {
+		r.readLater()
+		return
+	}
+	r.read(r.cause)
+}
+
+func (r *hosted) fetchFailed(err error) {
+	r.failures++
+	r.f.log.Warn("could not read a room, trying again", "app", r.id.app, "room", r.id.room, "err", err)
+	r.readLater()
+	var refused *presence.Error
+	if errors.As(err, &refused) && !refused.Retry {
+		r.refuseAll(refused) // it will not be better in two seconds
+	}
+}
+
+// readLater reads again after a while. Until then nothing is kept.
+func (r *hosted) readLater() {
+	r.dropKept()
+	wait := min(retryMax, retryMin<<min(r.failures, 10))
+	r.f.after(wait, func() {
+		if r.reading {
+			r.read(r.cause)
+		}
+	})
+}

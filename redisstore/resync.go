@@ -1,0 +1,257 @@
+package redisstore
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	presence "presencesets"
+)
+
+// What a hosted room knows, and what each event and each snapshot makes of it.
+// Nothing here does I/O, waits or asks a clock: events and snapshots go in,
+// what subscribers are told comes out through emit. hosted.go moves the bytes.
+//
+// An event carries its revision and the one before it. Against `last`, the
+// revision up to which subscribers were told everything:
+//
+//	last < rev, prev == last     apply
+//	last < rev, prev == 0        the room was empty: end who is still known, apply
+//	last < rev, otherwise        gap: resync
+//	rev <= last                  older than the snapshot, drop; once that cannot be, revisions went back: resync
+//
+// "Once that cannot be": events travel on the feed's link and snapshots on
+// another, so an event that a snapshot already holds may come after it. The
+// replica is *settling* until an echo has passed through the link behind the
+// snapshot (see barrier in link.go), or until an event above the snapshot came.
+//
+// The snapshot of an empty room has no revision to compare with. While such a
+// replica is settling (*void*), what does not begin a new life of the room
+// belongs to the one that the snapshot saw ended.
+//
+// Invariants 1, 2, 4 and 8: folding what was emitted over the first snapshot
+// gives the members of the last one; a membership that was told ends once;
+// what did not change is not told; revisions never go down.
+
+// markAhead is how far above `last` a room is marked whose revisions went back.
+// Events from before it went back may still be on their way to this node; the
+// new revisions must not be theirs.
+const markAhead = 1000
+
+// entry is what is kept of a member.
+type entry struct {
+	rev    presence.Revision
+	at     int64  // of its join: another at is another membership
+	client string // JSON string, with its quotes
+}
+
+// replica is a room as its subscribers know it.
+type replica struct {
+	last     presence.Revision
+	settling bool
+	void     bool // settling, and the snapshot was of an empty room
+	members  map[presence.ConnID]entry
+}
+
+// verdict is what an event means for a replica.
+type verdict uint8
+
+const (
+	verdictDrop  verdict = iota + 1 // older than the snapshot
+	verdictApply                    // the next one
+	verdictFresh                    // the first of a new life of the room
+	verdictGap                      // events are missing before it
+	verdictBack                     // the room's revisions went back
+)
+
+func (v verdict) String() string {
+	return [...]string{"none", "drop", "apply", "fresh", "gap", "back"}[v]
+}
+
+// judge decides about e and changes nothing.
+func (p *replica) judge(e *presence.Event) verdict {
+	switch {
+	case p.void && e.Prev != 0:
+		return verdictDrop
+	case e.Revision <= p.last && p.settling && !p.void:
+		return verdictDrop
+	case e.Revision <= p.last:
+		return verdictBack
+	case e.Prev == p.last:
+		return verdictApply
+	case e.Prev == 0 && e.Kind != presence.KindMark:
+		return verdictFresh
+	}
+	return verdictGap
+}
+
+// take judges e, and applies it where that is the verdict. After verdictGap
+// and verdictBack the replica is as it was and needs a snapshot.
+func (p *replica) take(e *presence.Event, emit func(*presence.Event)) verdict {
+	v := p.judge(e)
+	switch v {
+	case verdictFresh:
+		p.endAll(p.last+1, e.Time, emit)
+	case verdictApply:
+	default:
+		return v
+	}
+	p.apply(e, emit)
+	p.last, p.settling, p.void = e.Revision, false, false
+	return v
+}
+
+// apply changes the members by e and says so. That a leave is of a member, and
+// a join or update of the membership that we know, can only fail where members
+// were changed by hand without an event; subscribers get what keeps them right.
+func (p *replica) apply(e *presence.Event, emit func(*presence.Event)) {
+	old, known := p.members[e.Conn]
+	switch {
+	case e.Kind == presence.KindMark:
+		return
+	case e.Kind == presence.KindLeave && !known:
+		return
+	case e.Kind == presence.KindLeave:
+		delete(p.members, e.Conn)
+		emit(e)
+		return
+	case known && old.at != e.At:
+		emit(old.leave(e.Conn, e.Revision, e.Prev, e.Time))
+		e = asJoin(e)
+	case !known:
+		e = asJoin(e)
+	}
+	p.members[e.Conn] = entry{rev: e.Revision, at: e.At, client: string(e.Client)}
+	emit(e)
+}
+
+// asJoin returns e as a join: a member that subscribers do not know joins,
+// whatever made it known to us.
+func asJoin(e *presence.Event) *presence.Event {
+	if e.Kind == presence.KindJoin {
+		return e
+	}
+	j := *e
+	j.Kind = presence.KindJoin
+	return &j
+}
+
+// leave is the end of a membership that was found out by comparing.
+func (m entry) leave(conn presence.ConnID, rev, prev presence.Revision, now int64) *presence.Event {
+	return &presence.Event{Kind: presence.KindLeave, Revision: rev, Prev: prev, Conn: conn, Time: now,
+		Reason: presence.ReasonUnknown, At: m.at, Client: []byte(m.client)}
+}
+
+// endAll ends every membership at rev, in the order in which they came.
+func (p *replica) endAll(rev presence.Revision, now int64, emit func(*presence.Event)) {
+	if len(p.members) == 0 {
+		return
+	}
+	for _, conn := range p.absent(nil) {
+		emit(p.members[conn].leave(conn, rev, p.last, now))
+	}
+	clear(p.members)
+	p.last = rev
+}
+
+// absent returns the known members that are not in there, by revision.
+func (p *replica) absent(there map[presence.ConnID]struct{}) []presence.ConnID {
+	var gone []presence.ConnID
+	for conn := range p.members {
+		if _, ok := there[conn]; !ok {
+			gone = append(gone, conn)
+		}
+	}
+	slices.SortFunc(gone, func(a, b presence.ConnID) int {
+		return cmp.Or(cmp.Compare(p.members[a].rev, p.members[b].rev), bytes.Compare(a[:], b[:]))
+	})
+	return gone
+}
+
+// adopt makes the replica what snap says, and tells nobody.
+func (p *replica) adopt(snap presence.Snapshot) {
+	p.last = max(p.last, snap.Revision)
+	p.settling, p.void = true, snap.Revision == 0 && len(snap.Members) == 0
+	p.members = make(map[presence.ConnID]entry, len(snap.Members))
+	for i := range snap.Members {
+		m := &snap.Members[i]
+		p.members[m.Conn] = entry{rev: m.Revision, at: m.At, client: string(m.Client)}
+	}
+}
+
+// reconcile makes the replica what snap says and tells the difference: joins
+// and updates in the order of their revisions, then the leaves. now is Redis's
+// time in ms, for what has no time of its own.
+//
+// Subscribers have been told up to `last`, and a client that holds a list of a
+// revision ignores what is not above it. So when the room's revision is below
+// last, or at it with a difference to tell, nothing is told and nothing
+// changes: the result is the revision that the room must be marked with before
+// it is read again. Otherwise it is 0.
+func (p *replica) reconcile(snap presence.Snapshot, now int64, emit func(*presence.Event)) (mark presence.Revision) {
+	changes := p.changes(snap)
+	there := make(map[presence.ConnID]struct{}, len(snap.Members))
+	for i := range snap.Members {
+		there[snap.Members[i].Conn] = struct{}{}
+	}
+	gone := p.absent(there)
+	differs := len(changes)+len(gone) > 0
+
+	at := snap.Revision // what carries no revision of its own carries this
+	switch {
+	case at == 0 && differs: // empty, or somebody's hand took its revision away: nothing to mark
+		at = p.last + 1
+	case at != 0 && (at < p.last || at == p.last && differs):
+		return p.last + markAhead
+	}
+
+	prev := p.last
+	tell := func(e *presence.Event) {
+		e.Prev, prev = prev, e.Revision
+		emit(e)
+	}
+	for _, c := range changes {
+		rev := at
+		if c.Revision > p.last && c.Revision < at {
+			rev = c.Revision
+		}
+		e := &presence.Event{Kind: presence.KindJoin, Revision: rev, Conn: c.Conn, Time: c.At,
+			At: c.At, Inc: c.Inc, Client: c.Client, Data: c.Data}
+		old, known := p.members[c.Conn]
+		switch {
+		case known && old.at != c.At:
+			tell(old.leave(c.Conn, rev, 0, now))
+		case known:
+			e.Kind, e.Time = presence.KindUpdate, now
+		}
+		tell(e)
+	}
+	for _, conn := range gone {
+		tell(p.members[conn].leave(conn, at, 0, now))
+	}
+	p.adopt(snap)
+	p.last = max(p.last, at)
+	return 0
+}
+
+// changes returns the members of snap that are new or not as they were known,
+// in the order in which they are told: those above last by their revision,
+// then the others, which will carry the snapshot's.
+func (p *replica) changes(snap presence.Snapshot) []presence.Member {
+	var list []presence.Member
+	for _, m := range snap.Members {
+		if old, known := p.members[m.Conn]; !known || old.rev != m.Revision || old.at != m.At {
+			list = append(list, m)
+		}
+	}
+	carries := func(m presence.Member) presence.Revision {
+		if m.Revision > p.last && m.Revision < snap.Revision {
+			return m.Revision
+		}
+		return maxRevision
+	}
+	slices.SortFunc(list, func(a, b presence.Member) int {
+		return cmp.Or(cmp.Compare(carries(a), carries(b)), cmp.Compare(a.Revision, b.Revision), bytes.Compare(a.Conn[:], b.Conn[:]))
+	})
+	return list
+}

@@ -1,0 +1,437 @@
+package redisstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	presence "presencesets"
+)
+
+// Short names for tables: connections are numbers, a member is rev and at.
+
+func conn(n byte) presence.ConnID { return presence.ConnID{n} }
+
+func member(n byte, rev presence.Revision, at int64) presence.Member {
+	return presence.Member{Conn: conn(n), Revision: rev, At: at, Client: []byte(`"c"`)}
+}
+
+func known(last presence.Revision, members ...presence.Member) *replica {
+	p := &replica{}
+	p.adopt(presence.Snapshot{Revision: last, Members: members})
+	p.last, p.settling, p.void = last, false, false
+	return p
+}
+
+func event(kind presence.Kind, rev, prev presence.Revision, n byte, at int64) *presence.Event {
+	e := &presence.Event{Kind: kind, Revision: rev, Prev: prev, Time: 1000, At: at, Client: []byte(`"c"`)}
+	if kind != presence.KindMark {
+		e.Conn = conn(n)
+	}
+	if kind == presence.KindLeave {
+		e.Reason = presence.ReasonLeft
+	}
+	return e
+}
+
+// say writes events as text: kind, connection, revision, time, reason.
+func say(events []*presence.Event) []string {
+	var list []string
+	for _, e := range events {
+		s := fmt.Sprintf("%s %d @%d t%d", e.Kind, e.Conn[0], e.Revision, e.Time)
+		if e.Reason != "" {
+			s += " " + string(e.Reason)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func TestEventIsJudgedByTheTable(t *testing.T) {
+	live, settling, void := known(10), known(10), known(10)
+	settling.settling = true
+	void.settling, void.void = true, true
+	for _, tt := range []struct {
+		state *replica
+		kind  presence.Kind
+		rev   presence.Revision
+		prev  presence.Revision
+		want  verdict
+	}{
+		{live, presence.KindUpdate, 11, 10, verdictApply},
+		{live, presence.KindMark, 20, 10, verdictApply},
+		{live, presence.KindUpdate, 20, 10, verdictApply}, // floor of a failover
+		{live, presence.KindJoin, 50, 0, verdictFresh},
+		{live, presence.KindJoin, 12, 11, verdictGap},
+		{live, presence.KindJoin, 12, 9, verdictGap},
+		{live, presence.KindMark, 12, 11, verdictGap},
+		{live, presence.KindMark, 12, 0, verdictGap},
+		{live, presence.KindJoin, 10, 9, verdictBack},
+		{live, presence.KindJoin, 4, 0, verdictBack},
+		{live, presence.KindMark, 9, 8, verdictBack},
+
+		{settling, presence.KindUpdate, 11, 10, verdictApply},
+		{settling, presence.KindUpdate, 12, 11, verdictGap},
+		{settling, presence.KindJoin, 50, 0, verdictFresh},
+		{settling, presence.KindJoin, 10, 9, verdictDrop},
+		{settling, presence.KindJoin, 4, 0, verdictDrop},
+		{settling, presence.KindMark, 9, 8, verdictDrop},
+
+		{void, presence.KindLeave, 11, 10, verdictDrop}, // of the life that the snapshot saw ended
+		{void, presence.KindLeave, 12, 11, verdictDrop},
+		{void, presence.KindLeave, 9, 8, verdictDrop},
+		{void, presence.KindJoin, 50, 0, verdictFresh},
+		{void, presence.KindJoin, 4, 0, verdictBack},
+	} {
+		e := event(tt.kind, tt.rev, tt.prev, 1, 5)
+		if got := tt.state.judge(e); got != tt.want {
+			t.Errorf("at %d (settling %v, void %v), %s %d after %d: %v, want %v",
+				tt.state.last, tt.state.settling, tt.state.void, tt.kind, tt.rev, tt.prev, got, tt.want)
+		}
+	}
+}
+
+func TestEventsAreToldAndKept(t *testing.T) {
+	for name, tt := range map[string]struct {
+		state *replica
+		event *presence.Event
+		want  []string
+		after *replica
+	}{
+		"join": {known(10), event(presence.KindJoin, 11, 10, 1, 5),
+			[]string{"join 1 @11 t1000"}, known(11, member(1, 11, 5))},
+		"update": {known(10, member(1, 9, 5)), event(presence.KindUpdate, 11, 10, 1, 5),
+			[]string{"update 1 @11 t1000"}, known(11, member(1, 11, 5))},
+		"leave": {known(10, member(1, 9, 5)), event(presence.KindLeave, 11, 10, 1, 5),
+			[]string{"leave 1 @11 t1000 left"}, known(11)},
+		"mark": {known(10, member(1, 9, 5)), event(presence.KindMark, 30, 10, 0, 0),
+			nil, known(30, member(1, 9, 5))},
+		"a new life ends whom we knew": {known(10, member(2, 9, 5), member(1, 10, 6)), event(presence.KindJoin, 99, 0, 3, 7),
+			[]string{"leave 2 @11 t1000 unknown", "leave 1 @11 t1000 unknown", "join 3 @99 t1000"}, known(99, member(3, 99, 7))},
+		"a new life that an emptied room begins": {known(10), event(presence.KindJoin, 99, 0, 3, 7),
+			[]string{"join 3 @99 t1000"}, known(99, member(3, 99, 7))},
+		"a leave is told once": {known(10), event(presence.KindLeave, 11, 10, 1, 5), nil, known(11)},
+		"another membership of a known connection": {known(10, member(1, 9, 5)), event(presence.KindJoin, 11, 10, 1, 6),
+			[]string{"leave 1 @11 t1000 unknown", "join 1 @11 t1000"}, known(11, member(1, 11, 6))},
+		"an update of an unknown member is its join": {known(10), event(presence.KindUpdate, 11, 10, 1, 5),
+			[]string{"join 1 @11 t1000"}, known(11, member(1, 11, 5))},
+		"a gap changes nothing":      {known(10, member(1, 9, 5)), event(presence.KindLeave, 12, 11, 1, 5), nil, known(10, member(1, 9, 5))},
+		"a way back changes nothing": {known(10, member(1, 9, 5)), event(presence.KindLeave, 8, 7, 1, 5), nil, known(10, member(1, 9, 5))},
+	} {
+		var told []*presence.Event
+		tt.state.take(tt.event, func(e *presence.Event) { told = append(told, e) })
+		if diff := cmp.Diff(tt.want, say(told)); diff != "" {
+			t.Errorf("%s: told (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(tt.after, tt.state, cmp.AllowUnexported(replica{}, entry{})); diff != "" {
+			t.Errorf("%s: replica after it (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSnapshotTellsTheDifferenceOnly(t *testing.T) {
+	a, b := member(1, 8, 5), member(2, 9, 6)
+	for name, tt := range map[string]struct {
+		last  presence.Revision
+		known []presence.Member
+		rev   presence.Revision
+		snap  []presence.Member
+		want  []string
+		mark  presence.Revision
+	}{
+		"nothing":                        {last: 10, known: []presence.Member{a, b}, rev: 10, snap: []presence.Member{b, a}},
+		"nothing, higher":                {last: 10, known: []presence.Member{a, b}, rev: 14, snap: []presence.Member{b, a}},
+		"nothing, empty":                 {last: 10},
+		"nothing, lower":                 {last: 10, known: []presence.Member{a}, rev: 9, snap: []presence.Member{a}, mark: 10 + markAhead},
+		"a difference at the same":       {last: 10, known: []presence.Member{a}, rev: 10, snap: []presence.Member{b}, mark: 10 + markAhead},
+		"a difference, lower":            {last: 10, known: []presence.Member{a}, rev: 4, snap: []presence.Member{b}, mark: 10 + markAhead},
+		"joins by revision, then leaves": {last: 10, known: []presence.Member{a, b}, rev: 20, snap: []presence.Member{member(3, 15, 700), member(4, 12, 600)}, want: []string{"join 4 @12 t600", "join 3 @15 t700", "leave 1 @20 t1000 unknown", "leave 2 @20 t1000 unknown"}},
+		"update":                         {last: 10, known: []presence.Member{a, b}, rev: 20, snap: []presence.Member{member(1, 18, 5), b}, want: []string{"update 1 @18 t1000"}},
+		"a lost update":                  {last: 10, known: []presence.Member{a, b}, rev: 20, snap: []presence.Member{member(1, 7, 5), b}, want: []string{"update 1 @20 t1000"}},
+		"a lost update behind a join":    {last: 10, known: []presence.Member{a, b}, rev: 20, snap: []presence.Member{member(1, 7, 5), b, member(3, 19, 700)}, want: []string{"join 3 @19 t700", "update 1 @20 t1000"}},
+		"a join from before last":        {last: 10, known: []presence.Member{a}, rev: 20, snap: []presence.Member{a, b}, want: []string{"join 2 @20 t6"}},
+		"another membership":             {last: 10, known: []presence.Member{a}, rev: 20, snap: []presence.Member{member(1, 17, 900)}, want: []string{"leave 1 @17 t1000 unknown", "join 1 @17 t900"}},
+		"empty":                          {last: 10, known: []presence.Member{b, a}, want: []string{"leave 1 @11 t1000 unknown", "leave 2 @11 t1000 unknown"}},
+		"a room whose revision is gone":  {last: 10, known: []presence.Member{a}, snap: []presence.Member{b}, want: []string{"join 2 @11 t6", "leave 1 @11 t1000 unknown"}},
+		"a member above its room":        {last: 10, known: []presence.Member{a}, rev: 12, snap: []presence.Member{a, member(3, 90, 700)}, want: []string{"join 3 @12 t700"}},
+	} {
+		p := known(tt.last, tt.known...)
+		var told []*presence.Event
+		mark := p.reconcile(presence.Snapshot{Revision: tt.rev, Members: tt.snap}, 1000, func(e *presence.Event) { told = append(told, e) })
+		if mark != tt.mark {
+			t.Errorf("%s: mark %d, want %d", name, mark, tt.mark)
+		}
+		if diff := cmp.Diff(tt.want, say(told)); diff != "" {
+			t.Errorf("%s: told (-want +got):\n%s", name, diff)
+		}
+		prev := tt.last
+		for _, e := range told {
+			if e.Prev != prev {
+				t.Errorf("%s: %s @%d says that %d was before it, want %d", name, e.Kind, e.Revision, e.Prev, prev)
+			}
+			prev = e.Revision
+		}
+		if p.last < prev || mark == 0 && p.last < tt.rev {
+			t.Errorf("%s: last is %d after it", name, p.last)
+		}
+	}
+}
+
+func TestMissedIsToldFromLate(t *testing.T) {
+	for _, tt := range []struct {
+		replica *replica
+		before  presence.Revision // last when `#` was read
+		found   presence.Revision
+		want    bool
+	}{
+		{known(10, member(1, 9, 5)), 10, 10, false},
+		{known(12, member(1, 9, 5)), 10, 12, false}, // the events came behind the reading
+		{known(15, member(1, 9, 5)), 10, 12, false},
+		{known(12, member(1, 9, 5)), 10, 13, true},
+		{known(12, member(1, 9, 5)), 10, 9, true},
+		{known(12, member(1, 9, 5)), 10, -1, true},
+		{known(10, member(1, 9, 5)), 10, 0, true},
+		{known(50, member(1, 50, 5)), 10, 0, false}, // emptied and refilled
+		{known(10), 10, 0, false},
+		{known(10), 10, 50, true},
+	} {
+		s := &sighting{last: tt.before, found: tt.found}
+		if got := tt.replica.missed(s); got != tt.want {
+			t.Errorf("last %d, then # %d, then last %d with %d members: missed %v, want %v",
+				tt.before, tt.found, tt.replica.last, len(tt.replica.members), got, tt.want)
+		}
+	}
+}
+
+// truth is Redis, as far as one room goes: what it is, and what it published.
+type truth struct {
+	clock   presence.Revision
+	rev     presence.Revision
+	members map[presence.ConnID]presence.Member
+	line    []*presence.Event // all that was published, in order
+}
+
+func (r *truth) publish(kind presence.Kind, m presence.Member, prev presence.Revision) {
+	e := &presence.Event{Kind: kind, Revision: m.Revision, Prev: prev, Conn: m.Conn, At: m.At, Client: m.Client, Time: int64(len(r.line))}
+	if kind == presence.KindLeave {
+		e.Reason = presence.ReasonLeft
+	}
+	r.line = append(r.line, e)
+}
+
+// put is join.lua and update.lua, cut is leave.lua, raise is mark.lua.
+func (r *truth) put(n byte) {
+	prev := r.rev
+	r.clock++
+	r.rev++
+	if prev == 0 {
+		r.clock += 9 // a µs passes faster than an event is made
+		r.rev = r.clock
+	}
+	old, ok := r.members[conn(n)]
+	m, kind := member(n, r.rev, int64(len(r.line))+1), presence.KindJoin
+	if ok {
+		m.At, kind = old.At, presence.KindUpdate
+	}
+	r.members[conn(n)] = m
+	r.publish(kind, m, prev)
+}
+
+func (r *truth) cut(n byte) {
+	m, ok := r.members[conn(n)]
+	if !ok {
+		return
+	}
+	prev := r.rev
+	r.clock++
+	r.rev++
+	m.Revision = r.rev
+	delete(r.members, conn(n))
+	r.publish(presence.KindLeave, m, prev)
+	if len(r.members) == 0 {
+		r.rev = 0
+	}
+}
+
+func (r *truth) raise(floor presence.Revision) {
+	if r.rev > 0 && r.rev < floor {
+		r.line = append(r.line, &presence.Event{Kind: presence.KindMark, Revision: floor, Prev: r.rev})
+		r.rev = floor
+	}
+}
+
+func (r *truth) snapshot() presence.Snapshot {
+	s := presence.Snapshot{Revision: r.rev}
+	for _, m := range r.members {
+		s.Members = append(s.Members, m)
+	}
+	return s
+}
+
+// follower is the room as hosted.go runs it, over a link that delays, breaks
+// and is checked, with every step chosen by the test.
+type follower struct {
+	t     *rapid.T
+	redis *truth
+	replica
+	next    int // of redis.line, to arrive
+	barrier int // settled when next has reached it; -1 none
+	reading bool
+	told    []*presence.Event
+	view    map[presence.ConnID]presence.Member // what a subscriber believes
+	high    presence.Revision
+}
+
+// emit is the subscriber: it checks what it is told.
+func (f *follower) emit(e *presence.Event) {
+	m, there := f.view[e.Conn]
+	if e.Revision < f.high {
+		f.t.Fatalf("%s of %d at %d, after %d", e.Kind, e.Conn[0], e.Revision, f.high)
+	}
+	f.high = e.Revision
+	switch {
+	case e.Kind == presence.KindLeave && !there:
+		f.t.Fatalf("leave of %d at %d, of nobody", e.Conn[0], e.Revision)
+	case e.Kind == presence.KindJoin && there:
+		f.t.Fatalf("join of %d at %d, who is there", e.Conn[0], e.Revision)
+	case e.Kind == presence.KindUpdate && !there:
+		f.t.Fatalf("update of %d at %d, of nobody", e.Conn[0], e.Revision)
+	case e.Kind == presence.KindUpdate && m.At != e.At:
+		f.t.Fatalf("update of %d at %d, of another membership", e.Conn[0], e.Revision)
+	}
+	if e.Kind == presence.KindLeave {
+		delete(f.view, e.Conn)
+	} else {
+		f.view[e.Conn] = member(e.Conn[0], e.Revision, e.At)
+	}
+	f.told = append(f.told, e)
+}
+
+// arrive takes the next event from the link.
+func (f *follower) arrive() {
+	if f.next == len(f.redis.line) {
+		return
+	}
+	e := f.redis.line[f.next]
+	f.next++
+	if !f.reading { // before a read is sent nothing is kept; a read is one step here
+		if v := f.take(e, f.emit); v == verdictGap || v == verdictBack {
+			f.reading = true
+		}
+	}
+	f.settle()
+}
+
+func (f *follower) settle() {
+	if f.barrier >= 0 && f.next >= f.barrier {
+		f.settling, f.void, f.barrier = false, false, -1
+	}
+}
+
+// read mends the replica. Events that the snapshot holds may still be to come.
+func (f *follower) read() {
+	for range marksMost + 1 {
+		snap := f.redis.snapshot()
+		same := maps.EqualFunc(f.members, f.redis.members, func(a entry, b presence.Member) bool { return a.rev == b.Revision && a.at == b.At })
+		before := len(f.told)
+		mark := f.reconcile(snap, 0, f.emit)
+		if same && len(f.told) > before {
+			f.t.Fatalf("nothing had changed, told %s", say(f.told[before:]))
+		}
+		if mark == 0 {
+			f.reading, f.barrier = false, len(f.redis.line)
+			f.settle()
+			return
+		}
+		f.redis.raise(mark)
+	}
+	f.t.Fatal("a room cannot be marked")
+}
+
+// reconnect loses what was on its way, and checks as check.go does.
+func (f *follower) reconnect() {
+	f.next, f.barrier = len(f.redis.line), -1
+	f.check()
+}
+
+func (f *follower) check() {
+	s := &sighting{last: f.last, found: f.redis.rev}
+	for f.next < len(f.redis.line) && !f.reading {
+		f.arrive()
+	}
+	f.settling, f.void = false, false
+	if f.missed(s) {
+		f.reading = true
+	}
+	if f.reading {
+		f.read()
+	}
+}
+
+func TestFoldOfWhatIsToldIsTheSnapshot(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		redis := &truth{clock: 1_000_000, members: map[presence.ConnID]presence.Member{}}
+		n := rapid.ByteRange(1, 5)
+		for range rapid.IntRange(0, 8).Draw(t, "events before") {
+			redis.put(n.Draw(t, "conn"))
+		}
+		f := &follower{t: t, redis: redis, barrier: -1, view: map[presence.ConnID]presence.Member{}}
+		f.next = rapid.IntRange(0, len(redis.line)).Draw(t, "subscribed at") // and the snapshot is ahead of the link
+		f.adopt(redis.snapshot())
+		f.barrier = len(redis.line)
+		f.high = redis.rev
+		maps.Copy(f.view, redis.members)
+		f.settle()
+
+		t.Repeat(map[string]func(*rapid.T){
+			"put":  func(t *rapid.T) { redis.put(n.Draw(t, "conn")) },
+			"put2": func(t *rapid.T) { redis.put(n.Draw(t, "conn")) },
+			"cut":  func(t *rapid.T) { redis.cut(n.Draw(t, "conn")) },
+			"empty": func(*rapid.T) {
+				for i := range byte(6) {
+					redis.cut(i)
+				}
+			},
+			"arrive":    func(*rapid.T) { f.arrive() },
+			"arrive2":   func(*rapid.T) { f.arrive() },
+			"arrive3":   func(*rapid.T) { f.arrive() },
+			"read":      func(*rapid.T) { f.read() },
+			"reconnect": func(*rapid.T) { f.reconnect() },
+			"check":     func(*rapid.T) { f.check() },
+			"clock goes back": func(*rapid.T) {
+				redis.clock -= 500
+			},
+			"deleted by hand": func(*rapid.T) {
+				redis.rev, redis.members = 0, map[presence.ConnID]presence.Member{}
+			},
+		})
+
+		for f.next < len(redis.line) {
+			f.arrive()
+			if f.reading {
+				f.read()
+			}
+		}
+		f.check() // what the audit does
+		believed := slices.Sorted(maps.Keys(strung(f.view)))
+		stored := slices.Sorted(maps.Keys(strung(redis.members)))
+		if diff := cmp.Diff(stored, believed); diff != "" {
+			t.Fatalf("members in Redis and as told (-redis +told):\n%s\n%s", diff, strings.Join(say(f.told), "\n"))
+		}
+	})
+}
+
+// strung names members by connection and membership: a repair may tell an
+// update at the snapshot's revision, so revisions of members may differ.
+func strung(members map[presence.ConnID]presence.Member) map[string]bool {
+	list := make(map[string]bool)
+	for _, m := range members {
+		list[fmt.Sprintf("%d since %d", m.Conn[0], m.At)] = true
+	}
+	return list
+}
