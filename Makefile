@@ -32,7 +32,7 @@ test: test-go test-sdk test-web ## all tests: Go, SDK, page in a browser
 	@echo "all suites passed:"; cat .cache/go.line .cache/sdk.line .cache/web.line
 
 test-go: ## Go tests: unit, on a real Redis, end to end through HAProxy
-	$(need) redis-server haproxy
+	$(need) redis-server haproxy gcc
 	@mkdir -p .cache && rm -f .cache/go.line
 	$(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 2 ./...
 	cd tools && go test ./...
@@ -70,7 +70,7 @@ check-go: ## gofumpt, vet, staticcheck, tidy
 check-other: ## Lua, shell, C, generated files
 	$(need) luacheck shellcheck gcc
 	luacheck -q scripts
-	shellcheck tools/*.sh .ci/run
+	shellcheck -x tools/*.sh .ci/run
 	gcc -std=c11 -O2 -Wall -Wextra -Werror -o .cache/floor tools/floor/floor.c
 	bash tools/stale.sh
 
@@ -108,12 +108,13 @@ gen: sdk web docs ## make every generated file anew
 sdk: clients/js/node_modules ## build the JavaScript SDK
 	cd clients/js && npm run build
 
-web: sdk ## put the built SDK into the demo page
-	cp clients/js/dist/index.js web/sdk.js
+web: clients/js/node_modules ## put the SDK into the demo page
+	cd clients/js && npm run build:web
 
 .PHONY: docs
-docs: build ## write the reference pages
+docs: ## write the reference pages
 	go generate ./...
+	go test . -run TestTheErrorsPageIsTheTable -update
 
 clean: ## remove everything that is built
 	rm -rf bin .cache .run bench/results.json clients/js/dist clients/js/node_modules web/test/node_modules

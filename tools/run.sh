@@ -20,9 +20,9 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-set -m # each child in a group of its own: the terminal's Ctrl-C must not reach Redis before the nodes are done
+apart=$(command -v setsid) || apart='env' # the terminal's Ctrl-C must not reach Redis before the nodes are done
 while open $redis; do redis=$((redis + 1)); done
-"${PRESENCE_REDIS:-redis-server}" --port $redis --bind 127.0.0.1 --dir .run --save '' --appendonly no \
+$apart "${PRESENCE_REDIS:-redis-server}" --port $redis --bind 127.0.0.1 --dir .run --save '' --appendonly no \
   --notify-keyspace-events Ex --loglevel warning >.run/redis.log 2>&1 & pids+=($!)
 await redis "$redis" PING +PONG $!
 export PRESENCE_REDIS_URL=redis://127.0.0.1:$redis/0 PRESENCE_DEMO=true PRESENCE_LOG_FORMAT=text
@@ -30,11 +30,11 @@ export PRESENCE_AUTH_KEYS=${PRESENCE_AUTH_KEYS:-localapp.localkey:localonlysecre
 export PRESENCE_DEMO_NODES="n1=:$c1,n2=:$c2"
 node() { # node ID CLIENT ADMIN
   PRESENCE_NODE_ID=$1 PRESENCE_LISTEN_CLIENT=127.0.0.1:$2 PRESENCE_LISTEN_ADMIN=127.0.0.1:$3 \
-    bin/presence serve >".run/$1.log" 2>&1 & pids+=($!)
+    $apart bin/presence serve >".run/$1.log" 2>&1 & pids+=($!)
   await "$1" "$3" $'GET /readyz HTTP/1.0\r\n' 'HTTP/1.? 200*' $!
 }
 node n1 "$c1" "$a1"
 node n2 "$c2" "$a2"
 bash tools/banner.sh "$c1" "$c2" "$a1" "$a2" "$redis"
 wait -n || :
-echo "something ended by itself; the logs are in .run/" >&2 && exit 1
+echo "something ended by itself; the logs are in .run/" >&2; exit 1

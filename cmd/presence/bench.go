@@ -31,6 +31,9 @@ them. Linux only. It wants at least two processors, with nothing else to do.`,
 				return errors.New("--floor: want the built tools/floor/floor.c (make bench builds it)")
 			}
 			var err error
+			if o.Redis, err = findRedis(); err != nil {
+				return fail(err)
+			}
 			if o.Presence, err = os.Executable(); err != nil {
 				return fail(err)
 			}
@@ -54,7 +57,6 @@ them. Linux only. It wants at least two processors, with nothing else to do.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Floor, "floor", "", "the built floor")
-	flags.StringVar(&o.Redis, "redis", os.Getenv("PRESENCE_REDIS"), "redis-server; empty: the one on PATH")
 	flags.StringVar(&out, "out", "", "write every round's figures to this file, as JSON")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of the node in each case to this folder; costs a few per cent")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these cases: "+strings.Join(bench.Cases(), ", "))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -14,7 +15,7 @@ import (
 // Options says what is measured and how long.
 type Options struct {
 	Presence string    // the program to measure; it is run as `PROGRAM serve`
-	Redis    string    // redis-server; "": the one on PATH
+	Redis    string    // path of a redis-server, or of what is one when it is started by that name
 	Floor    string    // the built tools/floor/floor.c
 	Smoke    bool      // few connections and short rounds: does it run at all?
 	Only     []string  // names of the cases to run; none: all
@@ -81,9 +82,6 @@ func Run(ctx context.Context, o Options) (_ []Row, err error) {
 			return nil, fmt.Errorf("no case is called %q; there are %q", name, Cases())
 		}
 	}
-	if o.Redis == "" {
-		o.Redis = "redis-server"
-	}
 	h := &harness{Options: o, size: fullSize, ctx: ctx}
 	if o.Smoke {
 		h.size = smokeSize
@@ -92,7 +90,12 @@ func Run(ctx context.Context, o Options) (_ []Row, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(h.dir)) }()
-	if h.redis, err = startRedis(ctx, h.dir, o.Redis); err != nil {
+	// Debian's redis-check-rdb is the server, when its name says so.
+	program := filepath.Join(h.dir, "redis-server")
+	if err := os.Symlink(o.Redis, program); err != nil {
+		return nil, err
+	}
+	if h.redis, err = startRedis(ctx, h.dir, program); err != nil {
 		return nil, err
 	}
 	defer h.redis.Stop(patience)
