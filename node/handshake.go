@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
@@ -302,8 +301,3 @@ func clip(s string) string {
 	}
 	return s
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }
-
-// openTimeout is how long the edge waits for a session; the client gives up after 2 s in all.
-const openTimeout = 1500 * time.Millisecond

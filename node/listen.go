@@ -9,14 +9,12 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	presence "presencesets"
-	"presencesets/protocol"
 )
 
 // The ports. One goroutine accepts on the client port and gives each socket to
@@ -70,7 +68,7 @@ func (n *Node) accept() {
 			aerr error
 		)
 		err := raw.Read(func(lfd uintptr) bool {
-			fd, _, aerr = unix.Accept4(int(lfd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			fd, aerr = acceptSocket(int(lfd))
 			return aerr != unix.EAGAIN
 		})
 		if err != nil {
@@ -108,10 +106,7 @@ func (n *Node) place(fd int) {
 		_ = unix.Close(fd)
 		return
 	}
-	// Small answers go out at once; and the kernel keeps little of what a peer
-	// does not take (by default 4 MB), else our own bound would mean nothing.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)            // a hint
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 16<<10) // a hint
+	tuneSocket(fd)
 	for {
 		var best *loop
 		for _, l := range n.loops {
@@ -357,6 +352,3 @@ func stopHTTP(s *http.Server) {
 		_ = s.Close() // what did not end by itself is cut
 	}
 }
-
-var _ = strconv.Itoa
-var _ = protocol.StyleObject

@@ -223,17 +223,17 @@ func (l *loop) collect() bool {
 func (l *loop) guarded(c *conn, events uint32) {
 	ref := c.ref()
 	defer l.recovered(ref)
-	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 && events&unix.EPOLLIN == 0 {
+	if events&evErr != 0 && events&evIn == 0 {
 		l.readEnd(c, unix.ECONNRESET)
 		return
 	}
-	if events&unix.EPOLLOUT != 0 {
+	if events&evOut != 0 {
 		l.writable(c)
 		if l.conns.get(ref) == nil {
 			return
 		}
 	}
-	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+	if events&evEnd != 0 {
 		l.readable(c)
 	}
 }

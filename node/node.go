@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -205,5 +204,3 @@ func (n *Node) loopStats() []metrics.LoopStats {
 
 // slogErrors gives net/http's own complaints to the log, as warnings.
 func slogErrors(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
-
-var errStopped = errors.New("the node has stopped")

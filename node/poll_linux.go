@@ -106,7 +106,14 @@ func (p *poller) close() {
 	_ = unix.Close(p.wakeFD) // nothing can be done about either
 }
 
+// forget is for systems whose poller must be told of a closed descriptor.
+func (p *poller) forget(int) {}
+
 const (
 	pollIn  = unix.EPOLLIN | unix.EPOLLRDHUP
 	pollOut = unix.EPOLLOUT
+	evIn    = unix.EPOLLIN
+	evOut   = unix.EPOLLOUT
+	evErr   = unix.EPOLLERR | unix.EPOLLHUP
+	evEnd   = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLHUP
 )

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"strconv"
+
 	"presencesets/auth"
 
 	"github.com/gobwas/ws"
@@ -328,7 +330,7 @@ func (l *loop) frames(c *conn, b []byte) (used int) {
 		}
 		if limit := int64(l.node.opts.Limits.Frame - frag); !h.OpCode.IsControl() && h.Length > limit {
 			l.m.limit("frame")
-			l.closeWith(c, ws.StatusMessageTooBig, "a message may have "+itoa(l.node.opts.Limits.Frame)+" bytes", endTooBig)
+			l.closeWith(c, ws.StatusMessageTooBig, "a message may have "+strconv.Itoa(l.node.opts.Limits.Frame)+" bytes", endTooBig)
 			return used
 		}
 		if int64(len(b)-used-n) < h.Length {
@@ -565,6 +567,7 @@ func (l *loop) destroy(c *conn, why end) {
 		c.out = nil
 	}
 	l.setState(c, stateFree)
+	l.poll.forget(int(c.fd))
 	_ = unix.Close(int(c.fd)) // EINTR or EIO: the descriptor is gone all the same
 	l.conns.put(c)
 	l.count.Add(-1)

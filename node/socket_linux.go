@@ -41,3 +41,17 @@ func epollReady(epfd int, events []unix.EpollEvent) (n int, errno unix.Errno) {
 	}
 	return int(r), 0
 }
+
+// acceptSocket takes one connection from a listening socket.
+func acceptSocket(fd int) (int, error) {
+	conn, _, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	return conn, err
+}
+
+// tuneSocket has small answers go out at once, and the kernel keep little of
+// what a peer does not take: by default that is 4 MB, and our own bound would
+// mean nothing.
+func tuneSocket(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)            // a hint
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 16<<10) // a hint
+}
