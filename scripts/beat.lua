@@ -10,12 +10,11 @@
 -- Keeps    invariant 5.  Cost: O(1), 5 commands.
 local lease, registry, due = KEYS[1], KEYS[2], KEYS[3]
 local stamp, ttl, value = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local _, ms = now()
 
 local known = try('HEXISTS', registry, stamp)
 if type(known) ~= 'number' then return redis.error_reply('BROKEN registry') end
 if known == 0 then return redis.error_reply('FENCED stamp') end
-if type(try('ZADD', due, num(ms + ttl), stamp)) ~= 'number' then return redis.error_reply('BROKEN due') end
+if type(try('ZADD', due, format('%.0f', ms + ttl), stamp)) ~= 'number' then return redis.error_reply('BROKEN due') end
 call('HSET', registry, stamp, value)
-call('SET', lease, num(ms), 'PX', num(ttl))
+call('SET', lease, format('%.0f', ms), 'PX', format('%.0f', ttl))
 return { ms, ms + ttl }

@@ -10,10 +10,9 @@
 --          is over and the session deleted. Or the error "BROKEN due"
 -- Keeps    invariants 1, 2, 3, 4, 10.  Cost: O(connections × their rooms), 2 commands a connection and 5 a call.
 local due, claim_ms = KEYS[1], tonumber(ARGV[1])
-local _, ms = now()
 local deadlines = try('ZMSCORE', due, unpack(ARGV, 2))
 if deadlines.err then return redis.error_reply('BROKEN due') end
-local again = num(ms + claim_ms)
+local again = format('%.0f', ms + claim_ms)
 local results, leaving, over, keys = { ms }, {}, {}, {}
 
 local function reply(conn, fields)

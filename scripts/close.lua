@@ -16,14 +16,15 @@ local conn, inc, claim_ms, why, fence = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARG
 local found = try('HMGET', session, 'inc', 'state', 'fence')
 if found.err then return 'BROKEN' end
 if found[1] ~= inc then return {} end
+local known = tonumber(found[3] or 0)
+if not known then return 'BROKEN' end
 local state = found[2]
 if state == 'leaving' then return call('HGETALL', session) end
 if state ~= 'live' and state ~= 'held' then return {} end
 
-local _, ms = now()
-local listed = try('ZADD', due, num(ms + claim_ms), conn)
+local listed = try('ZADD', due, format('%.0f', ms + claim_ms), conn)
 if type(listed) ~= 'number' then return 'BROKEN' end
 call('HSET', session, 'state', 'leaving', 'why', why)
-if fence > tonumber(found[3] or 0) then call('HSET', session, 'fence', num(fence)) end -- it only grows
+if fence > known then call('HSET', session, 'fence', format('%.0f', fence)) end -- it only grows
 call('DEL', grace)
 return call('HGETALL', session)

@@ -11,7 +11,6 @@
 --          are made again. The claim's time counts, not this call's: a slow reaper must not end a round whose leaves
 --          another one made.  Cost: O(connections), 4 to 6 commands a connection and 2 a call.
 local due, claimed = KEYS[1], tonumber(ARGV[1])
-local _, ms = now()
 if type(try('ZCARD', due)) ~= 'number' then return redis.error_reply('BROKEN due') end
 
 -- Whether a session may be resumed after it ended for this reason.
@@ -26,7 +25,7 @@ local function finish(conn, inc, retention, session, index)
 
   if fence > 0 and claimed <= fence then -- at `fence` itself a former owner's last write may still run
     call('HSET', session, 'state', 'away')
-    call('ZADD', due, num(fence), conn)
+    call('ZADD', due, format('%.0f', fence), conn)
     return 'away'
   end
   if retention > 0 and resumable(found[4]) then
@@ -37,7 +36,7 @@ local function finish(conn, inc, retention, session, index)
     if call('HLEN', session) > fields then -- it lists a room
       if fence > 0 then call('HDEL', session, 'fence') end
       call('HSET', session, 'state', 'away')
-      call('ZADD', due, num(ms + retention), conn)
+      call('ZADD', due, format('%.0f', ms + retention), conn)
       return 'away'
     end
   end

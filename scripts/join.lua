@@ -7,21 +7,21 @@
 -- Returns  for each operation: its revision | 0 unchanged (a retry of what is there) | "FULL" | "FENCED inc" | "BROKEN";
 --          or the error "FENCED lease" for all
 -- Publishes one event a change to the room's feed, in the same step: `join`, or `update` where it was a member.
--- Keeps    invariants 1, 2, 5, 6, 8, 9.  Cost: O(1), 4 commands an operation and HLEN for a new member, less the TIME
---          that a call shares.  No allow-oom: refused whole when memory is full.
+-- Keeps    invariants 1, 2, 5, 6, 8, 9.  Cost: O(1), 3 commands an operation and HLEN for a new member; TIME once a
+--          call.  No allow-oom: refused whole when memory is full.
 local valid_until, floor, stamp, max = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local us, ms = now()
-if ms > valid_until then return fenced_lease() end
+if ms > valid_until then return redis.error_reply('FENCED lease') end
+local now = format('%.0f', ms)
 
 local function join(key, channel, conn, inc, retry, tail)
   local found = try('HMGET', key, '#', conn)
   if found.err then return 'BROKEN' end
-  local last, old = found[1] and tonumber(found[1]), found[2]
-  if found[1] and not last then return 'BROKEN' end
+  local last, old = found[1], found[2]
+  if last and not tonumber(last) then return 'BROKEN' end
 
-  local kind, at, peopled = 'update', num(ms), true
+  local kind, at, prev = 'update', now, last or '1' -- no `#` beside members, by somebody's hand: a gap, so all look
   if old then
-    local old_inc, old_at, old_tail = cut(old)
+    local old_inc, old_at, old_tail = match(old, MEMBER)
     if not old_inc then return 'BROKEN' end
     if tonumber(old_inc) > tonumber(inc) then return 'FENCED inc' end
     if retry == '1' and old_inc == inc and old_tail == tail then return 0 end
@@ -29,14 +29,16 @@ local function join(key, channel, conn, inc, retry, tail)
   else
     local fields = call('HLEN', key)
     if max > 0 and fields - (last and 1 or 0) >= max then return 'FULL' end
-    kind, peopled = 'join', fields > 0
+    kind = 'join'
+    if fields == 0 then prev = '0' end
   end
 
-  local prev, rev = follow(last, peopled, us, floor)
-  local digits = num(rev)
+  local rev = last and last + 1 or us
+  if rev < floor then rev = floor end
+  local digits = format('%.0f', rev)
   local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
   call('HSET', key, '#', digits, conn, value)
-  publish(channel, kind, digits, prev, conn, ms, '-', value)
+  call('SPUBLISH', channel, kind .. ' ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
   return rev
 end
 

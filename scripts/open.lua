@@ -9,14 +9,13 @@
 --          Cost: O(1), 4 commands.  No allow-oom: refused whole when memory is full.
 local session, index = KEYS[1], KEYS[2]
 local conn, min_inc, stamp, app, key, client, grace, secret = unpack(ARGV, 1, 8)
-local _, ms = now()
-if ms > tonumber(ARGV[9]) then return fenced_lease() end
+if ms > tonumber(ARGV[9]) then return redis.error_reply('FENCED lease') end
 
 local fields = try('HLEN', session)
 if type(fields) ~= 'number' then return 'BROKEN' end
 if fields > 0 then return 'EXISTS' end
 local inc = math.max(ms, tonumber(min_inc))
-local digits = num(inc)
+local digits = format('%.0f', inc)
 if type(try('HSET', index, conn, digits)) ~= 'number' then return 'BROKEN' end -- the last thing that can be refused
 call('HSET', session, 'app', app, 'key', key, 'client', client, 'node', stamp, 'inc', digits, 'from', digits,
   'state', 'live', 'grace', grace)

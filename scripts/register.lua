@@ -10,11 +10,10 @@
 -- Keeps    invariant 5: an epoch is never used twice, not even where a later step failed.  Cost: O(1), 4 commands.
 local epochs, registry, due = KEYS[1], KEYS[2], KEYS[3]
 local node, ttl, value = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local _, ms = now()
 
 local epoch = try('HINCRBY', epochs, node, 1)
 if type(epoch) ~= 'number' then return redis.error_reply('BROKEN epochs') end
-local stamp = node .. '.' .. num(epoch)
-if type(try('ZADD', due, num(ms + ttl), stamp)) ~= 'number' then return redis.error_reply('BROKEN due') end
+local stamp = node .. '.' .. format('%.0f', epoch)
+if type(try('ZADD', due, format('%.0f', ms + ttl), stamp)) ~= 'number' then return redis.error_reply('BROKEN due') end
 if type(try('HSET', registry, stamp, value)) ~= 'number' then return redis.error_reply('BROKEN registry') end
 return { stamp, ms }

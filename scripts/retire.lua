@@ -12,7 +12,6 @@
 -- Keeps    invariants 5, 10: this stamp never writes again.  Cost: O(1), 5 to 6 commands.
 local lease, registry, due, reaping = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local stamp, ttl, claim_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local _, ms = now()
 
 local condemned = try('HMGET', reaping, stamp)
 if condemned.err then return redis.error_reply('BROKEN reaping') end
@@ -20,14 +19,14 @@ local deadlines = try('ZMSCORE', due, stamp)
 if deadlines.err then return redis.error_reply('BROKEN due') end
 if condemned[1] then
   -- Whoever reaps has claimMs for it; after that the next one may.
-  if not deadlines[1] or tonumber(deadlines[1]) <= ms then call('ZADD', due, num(ms + claim_ms), stamp) end
-  return tonumber(string.match(condemned[1], '^%d+')) or redis.error_reply('BROKEN reaping')
+  if not deadlines[1] or tonumber(deadlines[1]) <= ms then call('ZADD', due, format('%.0f', ms + claim_ms), stamp) end
+  return tonumber(match(condemned[1], '^%d+')) or redis.error_reply('BROKEN reaping')
 end
 local known = try('HDEL', registry, stamp)
 if type(known) ~= 'number' then return redis.error_reply('BROKEN registry') end
 if known == 0 then return 0 end
 local lease_end = ms + ttl
 call('DEL', lease)
-call('HSET', reaping, stamp, num(lease_end) .. ' ' .. num(ms))
-call('ZADD', due, num(ms + claim_ms), stamp)
+call('HSET', reaping, stamp, format('%.0f', lease_end) .. ' ' .. format('%.0f', ms))
+call('ZADD', due, format('%.0f', ms + claim_ms), stamp)
 return lease_end

@@ -8,8 +8,7 @@
 -- Keeps    invariants 1, 5, 7.  Cost: O(1), 3 commands and HLEN for a new room.  No allow-oom: refused whole when memory
 --          is full.
 local session, inc, field, value, max = KEYS[1], ARGV[1], 'room:' .. ARGV[3], ARGV[4], tonumber(ARGV[5])
-local _, ms = now()
-if ms > tonumber(ARGV[2]) then return fenced_lease() end
+if ms > tonumber(ARGV[2]) then return redis.error_reply('FENCED lease') end
 
 local found = try('HMGET', session, 'inc', 'state', field, 'secret', 'fence')
 if found.err then return 'BROKEN' end

@@ -5,7 +5,7 @@
 -- KEYS     <p>:{c3f}:session:<conn>   hash
 -- ARGV     inc, room (app:room), or `` to remove a fence that is over
 -- Returns  1 | "LATER" (until after the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"
--- Keeps    invariants 1, 5, 10.  Cost: O(1), 2 commands, 4 while there is a fence.
+-- Keeps    invariants 1, 5, 10.  Cost: O(1), 3 commands.
 local session, inc, room = KEYS[1], ARGV[1], ARGV[2]
 local field = room == '' and 'fence' or 'room:' .. room
 
@@ -14,12 +14,9 @@ if found.err then return 'BROKEN' end
 if found[1] ~= inc then return 'FENCED inc' end
 local fence, value = tonumber(found[2] or 0), found[3]
 if not fence then return 'BROKEN' end
-if fence > 0 then
-  local _, ms = now()
-  if ms <= fence then -- at `fence` itself its owner's last write may still run
-    if room ~= '' and value then call('HSET', session, field, 'x' .. string.sub(value, 2)) end
-    return 'LATER'
-  end
+if ms <= fence then -- at `fence` itself its owner's last write may still run
+  if room ~= '' and value then call('HSET', session, field, 'x' .. string.sub(value, 2)) end
+  return 'LATER'
 end
 if value then call('HDEL', session, field) end
 return 1
