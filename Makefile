@@ -56,16 +56,20 @@ test-web: web/test/node_modules build ## the demo page in headless Chromium, two
 	cd $* && npm ci
 	@touch $@
 
+.PHONY: fmt
+fmt: ## format all Go files
+	$(tool) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
+
 .PHONY: check check-go check-other check-deploy check-vuln
 check: check-go check-other check-deploy check-vuln ## linters, stale generated files, deploy files, vulnerabilities
 	@echo "check: all well"
 
 check-go: ## gofumpt, vet, staticcheck, tidy
-	@echo "gofumpt"; f=$$($(tool) gofumpt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$f" ] || { echo "gofumpt would change:"; echo "$$f"; exit 1; }
+	@echo "gofumpt"; f=$$($(tool) gofumpt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$f" ] || { echo "\`make fmt\` would change:"; echo "$$f"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
-	go mod tidy -diff
-	cd tools && go vet ./... && go mod tidy -diff
+	cd tools && go vet ./...
+	for m in . tools tools/deploy tools/vuln; do (cd $$m && go mod tidy -diff); done
 
 check-other: ## Lua, shell, C, generated files
 	$(need) luacheck shellcheck gcc

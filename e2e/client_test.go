@@ -52,8 +52,10 @@ func connect(t *testing.T, addr, name string) *client {
 	if err != nil {
 		t.Fatalf("%s connects to %s: %v", name, addr, err)
 	}
-	c := &client{t: t, name: name, frames: make(chan frame, 256),
-		write: func(b []byte) error { return wsutil.WriteClientText(conn, b) }}
+	c := &client{
+		t: t, name: name, frames: make(chan frame, 256),
+		write: func(b []byte) error { return wsutil.WriteClientText(conn, b) },
+	}
 	stream := struct {
 		io.Reader
 		io.Writer

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,11 @@ them. Linux only. It wants at least two processors, with nothing else to do.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Floor == "" {
 				return errors.New("--floor: want the built tools/floor/floor.c (make bench builds it)")
+			}
+			for _, name := range o.Only {
+				if !slices.Contains(bench.Cases(), name) {
+					return fmt.Errorf("--only %q: want some of %s", name, strings.Join(bench.Cases(), ", "))
+				}
 			}
 			var err error
 			if o.Redis, err = findRedis(); err != nil {

@@ -43,8 +43,10 @@ func (h *harness) handshake() error {
 	if err != nil {
 		return err
 	}
-	h.add(Row{Case: "handshake", Unit: "µs CPU a connection", Ours: a, Floor: b,
-		Note: fmt.Sprintf("%d connections a round, %d at a time; ours with its session in Redis", h.dials, outstanding)})
+	h.add(Row{
+		Case: "handshake", Unit: "µs CPU a connection", Ours: a, Floor: b,
+		Note: fmt.Sprintf("%d connections a round, %d at a time; ours with its session in Redis", h.dials, outstanding),
+	})
 	h.add(Row{Case: "handshake, Redis's share", Unit: "µs CPU a connection", Ours: inRedis})
 	return stop()
 }
@@ -210,13 +212,19 @@ func (h *harness) rooms() error {
 	if err != nil {
 		return fmt.Errorf("update: %w", err)
 	}
-	h.add(Row{Case: "set-up + room join + presence join, node", Unit: "µs CPU a connection", Aim: 90,
-		Ours: []float64{micros(setUp[0], h.many)}, Note: fmt.Sprintf("%d connections, rooms of 10, %d at a time", h.many, outstanding)})
-	h.add(Row{Case: "set-up + room join + presence join, Redis", Unit: "µs CPU a connection", Aim: 15,
-		Ours: []float64{micros(setUp[1], h.many)}})
-	h.add(Row{Case: "memory, member and observer", Unit: "B resident a connection", Aim: 1024,
+	h.add(Row{
+		Case: "set-up + room join + presence join, node", Unit: "µs CPU a connection", Aim: 90,
+		Ours: []float64{micros(setUp[0], h.many)}, Note: fmt.Sprintf("%d connections, rooms of 10, %d at a time", h.many, outstanding),
+	})
+	h.add(Row{
+		Case: "set-up + room join + presence join, Redis", Unit: "µs CPU a connection", Aim: 15,
+		Ours: []float64{micros(setUp[1], h.many)},
+	})
+	h.add(Row{
+		Case: "memory, member and observer", Unit: "B resident a connection", Aim: 1024,
 		Ours: []float64{grown.bytes},
-		Note: fmt.Sprintf("rooms of 10; before a collection %.0f B; goroutines %.0f → %.0f", grown.atOnce, start.goroutines, grown.goroutines)})
+		Note: fmt.Sprintf("rooms of 10; before a collection %.0f B; goroutines %.0f → %.0f", grown.atOnce, start.goroutines, grown.goroutines),
+	})
 	h.add(Row{Case: "update seen by 10, node", Unit: "µs CPU an update", Ours: []float64{micros(updates[0], h.many)}})
 	h.add(Row{Case: "update seen by 10, Redis", Unit: "µs CPU an update", Ours: []float64{micros(updates[1], h.many)}})
 	return stop()

@@ -59,10 +59,14 @@ func (h *harness) operations() error {
 		}
 	}
 	for i, step := range steps {
-		h.add(Row{Case: step.name + ", node", Unit: "µs CPU an operation", Ours: node[i],
-			Note: fmt.Sprintf("%d connections, %d at a time", h.pair, outstanding)})
-		h.add(Row{Case: step.name + ", Redis", Unit: "µs CPU an operation", Ours: inRedis[i], Floor: byScript[i],
-			Note: "floor: the bare script in pipelines of 64"})
+		h.add(Row{
+			Case: step.name + ", node", Unit: "µs CPU an operation", Ours: node[i],
+			Note: fmt.Sprintf("%d connections, %d at a time", h.pair, outstanding),
+		})
+		h.add(Row{
+			Case: step.name + ", Redis", Unit: "µs CPU an operation", Ours: inRedis[i], Floor: byScript[i],
+			Note: "floor: the bare script in pipelines of 64",
+		})
 	}
 	return stop()
 }
