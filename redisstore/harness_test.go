@@ -234,16 +234,46 @@ func counts(all []presence.Event, kind presence.Kind) map[presence.ConnID]int {
 	return n
 }
 
-// until waits for a condition that shows in Redis only; it looks again and
-// again, because nothing announces it.
-func until(t testing.TB, what string, ok func() bool) {
+// awaitGone waits until a key is deleted; Redis announces it.
+func awaitGone(t testing.TB, rdb *redis.Client, key string) {
 	t.Helper()
-	deadline := time.Now().Add(waitFor)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited for %s", what)
+	if err := rdb.ConfigSet(t.Context(), "notify-keyspace-events", "KEA").Err(); err != nil {
+		t.Fatalf("have Redis announce changes: %v", err)
+	}
+	sub := rdb.Subscribe(t.Context(), "__keyspace@0__:"+key)
+	defer func() { _ = sub.Close() }() // a second close is an error, and harmless
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatalf("subscribe to the changes of %s: %v", key, err)
+	}
+	for {
+		n, err := rdb.Exists(t.Context(), key).Result()
+		if err != nil {
+			t.Fatalf("look for %s: %v", key, err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		if n == 0 {
+			return
+		}
+		if _, err := sub.ReceiveTimeout(t.Context(), waitFor); err != nil {
+			t.Fatalf("wait for the end of %s: %v", key, err)
+		}
+	}
+}
+
+// awaitDepartures waits until every departure that s knows of is made.
+func awaitDepartures(t testing.TB, s *Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
+	defer cancel()
+	if n := s.departures.flush(ctx); n > 0 {
+		t.Fatalf("%d departures are not made", n)
+	}
+}
+
+// wantEmpty fails the test when anything of connections or rooms is left.
+func wantEmpty(t testing.TB, rdb *redis.Client, prefix string) {
+	t.Helper()
+	if left := leftovers(t, rdb, prefix); len(left) > 0 {
+		t.Errorf("keys that are left: %q", left)
 	}
 }
 

@@ -253,7 +253,9 @@ func (l *lane) take(b *batch) bool {
 	if b.mayWrite && b.validUntil > l.highest {
 		l.highest = b.validUntil
 	}
-	b.fence = l.highest
+	if b.fence = l.highest; b.grant != nil && l.store.lease.dead(b.fence) {
+		b.fence = 0
+	}
 	l.store.metrics.LaneDepth.Set(float64(l.waiting))
 	if l.queue.len()+l.inner.len() > 0 {
 		l.filled.Signal() // another writer may take the rest

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -264,11 +266,31 @@ func (l *lease) renew(ctx context.Context) error {
 	}
 	l.opts.Metrics.FencedOperations.Inc()
 	l.log.Error("lost the lease for good; taking a new stamp", "node", l.opts.NodeID, "epoch", g.stamp)
+	if err := l.keepEpoch(ctx, g.stamp); err != nil {
+		return err
+	}
 	if err := l.register(ctx); err != nil {
 		return err
 	}
 	l.log.Warn("registered again", "node", l.opts.NodeID, "epoch", l.grant.Load().stamp)
 	return nil
+}
+
+// keepEpoch makes sure that the next stamp is not one that this process had:
+// a Redis that came back empty counts from 1 again.
+func (l *lease) keepEpoch(ctx context.Context, stamp string) error {
+	had, err := strconv.ParseInt(stamp[strings.LastIndexByte(stamp, '.')+1:], 10, 64)
+	if err != nil {
+		return fmt.Errorf("stamp %q has no epoch: %w", stamp, err)
+	}
+	knows, err := l.client.HGet(ctx, l.keys.epochs(), l.opts.NodeID).Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("read the last epoch: %w", err)
+	}
+	if knows >= had {
+		return nil
+	}
+	return l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
 }
 
 // lookForRestart loads the scripts into a Redis that was started anew.

@@ -132,7 +132,7 @@ func (l *lane) end(t task, f fate, err *presence.Error) {
 		return
 	}
 	for i, op := range t.read.ops {
-		op.Err = err
+		op.Err, op.Revision = err, t.op.Snapshot.Revision
 		if i > 0 { // each may sort its own
 			op.Snapshot.Revision = t.op.Snapshot.Revision
 			op.Snapshot.Members = append([]presence.Member(nil), t.op.Snapshot.Members...)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,6 +55,15 @@ func clientOptions(o Options) (*redis.Options, error) {
 	return opts, nil
 }
 
+// quiet turns go-redis's own log off, once for the process: it writes to
+// stderr past our log, a line for each connection that cannot be made. What
+// it has to say is in the errors that it returns.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(noLog{}) })
+
+type noLog struct{}
+
+func (noLog) Printf(context.Context, string, ...any) {}
+
 // newClient connects with a name that CLIENT LIST shows.
 func newClient(opts *redis.Options, node, role string, size int) *redis.Client {
 	o := *opts
@@ -71,19 +81,19 @@ func (s *Store) inspect(ctx context.Context) error {
 	version := info["redis_version"]
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minMajor {
-		return fmt.Errorf("Redis at %s has version %q; want %d.0 or later (sharded pub/sub)", s.master, version, minMajor)
+		return fmt.Errorf("redis at %s has version %q; want %d.0 or later (sharded pub/sub)", s.master, version, minMajor)
 	}
 	switch mode := info["redis_mode"]; mode {
 	case "standalone":
 	case "cluster":
-		return fmt.Errorf("Redis at %s is a Cluster, which is not supported yet; use a single server", s.master)
+		return fmt.Errorf("redis at %s is a Cluster, which is not supported yet; use a single server", s.master)
 	case "sentinel":
 		return fmt.Errorf("%s is a Sentinel, which is not supported yet; name the master itself", s.master)
 	default:
-		return fmt.Errorf("Redis at %s runs in mode %q; want a single server", s.master, mode)
+		return fmt.Errorf("redis at %s runs in mode %q; want a single server", s.master, mode)
 	}
 	if role := info["role"]; role != "master" {
-		return fmt.Errorf("Redis at %s is a replica (%s); name its master", s.master, role)
+		return fmt.Errorf("redis at %s is a replica (%s); name its master", s.master, role)
 	}
 	if err := s.checkSchema(ctx); err != nil {
 		return err

@@ -79,6 +79,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
+	quiet()
 	opts, err := clientOptions(o)
 	if err != nil {
 		return nil, err
