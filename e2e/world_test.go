@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "presence")
-	if out, err := exec.Command("go", "build", "-o", program, "../cmd/presence").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../cmd/presence").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		os.Exit(1)
 	}
@@ -67,10 +67,11 @@ func start(t *testing.T) *world {
 	return w
 }
 
-func startNode(t *testing.T, id, redisAddr string) *node {
+// startNode runs one node; env comes last and wins.
+func startNode(t *testing.T, id, redisAddr string, env ...string) *node {
 	t.Helper()
 	n := &node{client: freeAddr(t), admin: freeAddr(t)}
-	n.Process = run(t, id, []string{
+	n.Process = run(t, id, append([]string{
 		"PRESENCE_NODE_ID=" + id,
 		"PRESENCE_LISTEN_CLIENT=" + n.client,
 		"PRESENCE_LISTEN_ADMIN=" + n.admin,
@@ -78,7 +79,7 @@ func startNode(t *testing.T, id, redisAddr string) *node {
 		"PRESENCE_LEASE_TTL=2s", // a lost Redis is noticed sooner than by default
 		"PRESENCE_LEASE_BEAT=500ms",
 		"PRESENCE_AUTH_KEYS=" + apiKey,
-	}, program, "serve")
+	}, env...), program, "serve")
 	await(t, n.Process, func() bool { return n.ready() == http.StatusOK })
 	return n
 }
