@@ -195,7 +195,7 @@ func (l *listener) lineAndTime() (line string, ms int64) {
 }
 
 // list is a reply of several results.
-func list(v ...any) any { return v }
+func list(v ...any) any { return append([]any{}, v...) }
 
 // number is v as the number that a test counts on.
 func (e *env) number(doing string, v any) int64 {

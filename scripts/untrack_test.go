@@ -1,0 +1,56 @@
+package scripts
+
+import "testing"
+
+// untrack forgets a room, or with "" a fence, and returns the answer.
+func (e *env) untrack(conn string, inc int64, room string) any {
+	e.t.Helper()
+	if room != "" {
+		room = "app1:" + room
+	}
+	return e.run("untrack", []string{e.session(conn)}, inc, room)
+}
+
+func TestUntrackForgetsARoom(t *testing.T) {
+	e := newEnv(t)
+	inc := e.open(bob)
+	e.track(bob, inc, "lobby", "p 0 {}", 9)
+	e.track(bob, inc, "hall", "p 0 {}", 9)
+	e.want("untrack", e.untrack(bob, inc, "lobby"), int64(1))
+	e.want("untrack again", e.untrack(bob, inc, "lobby"), int64(1))
+	e.want("untrack of a fence that is not there", e.untrack(bob, inc, ""), int64(1))
+	e.want("session", e.hash(e.session(bob)), sessionOf(inc, "room:app1:hall", "p 0 {}"))
+}
+
+func TestUntrackForgetsNoRoomBeforeTheFence(t *testing.T) {
+	e := newEnv(t)
+	inc := e.open(bob)
+	e.track(bob, inc, "lobby", `p 17 {"bind":["moved"]}`, 9)
+	e.must("HSET", e.session(bob), "fence", far)
+	e.want("untrack", e.untrack(bob, inc, "lobby"), "LATER")
+	e.want("untrack again", e.untrack(bob, inc, "lobby"), "LATER")
+	e.want("untrack of a room that is not listed", e.untrack(bob, inc, "hall"), "LATER")
+	e.want("untrack of the fence", e.untrack(bob, inc, ""), "LATER")
+	e.want("session", e.hash(e.session(bob)),
+		sessionOf(inc, "room:app1:lobby", `x 17 {"bind":["moved"]}`, "fence", far))
+
+	e.must("HSET", e.session(bob), "fence", e.now()-1)
+	e.want("untrack after the fence", e.untrack(bob, inc, "lobby"), int64(1))
+	e.want("untrack of the fence after it", e.untrack(bob, inc, ""), int64(1))
+	e.want("session", e.hash(e.session(bob)), sessionOf(inc))
+}
+
+func TestUntrackIsRefused(t *testing.T) {
+	e := newEnv(t)
+	inc := e.open(bob)
+	e.track(bob, inc, "lobby", "p 0 {}", 9)
+	before := e.hash(e.session(bob))
+	e.want("older incarnation", e.untrack(bob, inc-1, "lobby"), "FENCED inc")
+	e.want("newer incarnation", e.untrack(bob, inc+1, "lobby"), "FENCED inc")
+	e.want("no session", e.untrack(eve, inc, "lobby"), "FENCED inc")
+	e.want("session", e.hash(e.session(bob)), before)
+	e.must("SET", e.session(eve), "x")
+	e.want("wrong type", e.untrack(eve, inc, "lobby"), "BROKEN")
+	e.must("HSET", e.session(bob), "fence", "x")
+	e.want("wrong fence", e.untrack(bob, inc, "lobby"), "BROKEN")
+}
