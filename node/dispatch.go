@@ -414,9 +414,8 @@ func (l *loop) start(c *conn, e *entry, r *request) (sent bool) {
 			l.finishRequest(c, r, nil)
 			return false
 		}
-		wasMember := e.member
 		l.leaveLists(e)
-		if wasMember {
+		if e.member {
 			r.op.Kind, r.op.Reason = presence.OpLeave, presence.ReasonRoomLeft
 			r.op.Data = nil
 		} else {
@@ -433,9 +432,8 @@ func (l *loop) start(c *conn, e *entry, r *request) (sent bool) {
 		r.op.Kind, r.op.MaxMembers = presence.OpJoin, lim.Members
 		if r.typ == protocol.TypePresenceUpdate {
 			r.op.Kind = presence.OpUpdate
-		} else if !e.member {
-			e.member = true
-			l.members++
+		} else {
+			l.setMember(e, true)
 		}
 		n := len(r.buf)
 		r.buf = protocol.AppendString(r.buf, c.client) // behind the data
@@ -535,6 +533,7 @@ func (l *loop) completed(r *request) {
 	if r.op.Unknown {
 		// May still take effect: the client is told, and nothing of this room is
 		// sent before the store has settled it.
+		r.doubt = true
 		for at := r; at != nil; at = at.chain {
 			l.finishRequest(c, at, r.op.Err)
 		}
@@ -568,6 +567,7 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 			if err != nil {
 				break // the room stays listed, so that its membership is ended with the connection
 			}
+			l.setMember(e, false)
 			r.op.Kind = presence.OpUntrack
 			r.op.Revision = 0
 			return l.submit(c, e, r)
@@ -578,17 +578,13 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 	case protocol.TypePresenceJoin, protocol.TypePresenceUpdate:
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
-		} else if r.typ == protocol.TypePresenceJoin && e.answer == 0 && err.Code != presence.CodeUnavailable {
-			e.member = false
-			l.members--
+		} else if r.typ == protocol.TypePresenceJoin && e.answer == 0 && err.Code == presence.CodeLimit {
+			l.setMember(e, false) // the one refusal that proves that it is none
 		}
 	case protocol.TypePresenceLeave:
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
-			if e.member {
-				e.member = false
-				l.members--
-			}
+			l.setMember(e, false)
 		}
 	case protocol.TypeBind, protocol.TypeUnbind, protocol.TypePresenceSubscribe,
 		protocol.TypePresenceUnsubscribe, protocol.TypePresenceUnsubscribeAll:

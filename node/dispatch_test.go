@@ -219,3 +219,48 @@ func TestAppsDoNotSeeEachOther(t *testing.T) {
 		t.Errorf("the other app counts %s", got)
 	}
 }
+
+func TestRoomLeaveThatFailedIsWholeWhenTriedAgain(t *testing.T) {
+	store := newMemStore()
+	n := startNode(t, testOptions(t, store))
+	p := connect(t, n, "1")
+	p.ok("room:join", `"roomId":"r"`)
+	p.ok("room:presence:join", `"roomId":"r"`)
+	fail := true
+	store.mu.Lock()
+	store.refuse = func(op *presence.Op) *presence.Error {
+		if op.Kind == presence.OpLeave && fail {
+			fail = false
+			return presence.Errorf(presence.CodeUnavailable, "away")
+		}
+		return nil
+	}
+	store.mu.Unlock()
+	p.fails("room:leave", `"roomId":"r"`, "UnavailableError")
+	p.ok("room:leave", `"roomId":"r"`)
+	if got := p.ok("room:presence:count", `"roomId":"r"`); !strings.Contains(got, `"data":0`) {
+		t.Errorf("after the second room leave: %s, want an empty set", got)
+	}
+}
+
+func TestRefusedRequestsForARoomThatNobodyIsInForgetItOnce(t *testing.T) {
+	store := newMemStore()
+	store.refuse = func(op *presence.Op) *presence.Error {
+		if op.Kind == presence.OpPublish {
+			return presence.Errorf(presence.CodeUnavailable, "away")
+		}
+		return nil
+	}
+	n := startNode(t, testOptions(t, store))
+	p := connect(t, n, "1")
+	p.write(append(masked(ws.OpText, p.request("publish", `"roomId":"r","event":"e","data":1`)), masked(ws.OpText, p.request("publish", `"roomId":"r","event":"e","data":1`))...))
+	for range 2 {
+		if got := p.read(); !strings.Contains(got, "UnavailableError") {
+			t.Errorf("got %s", got)
+		}
+	}
+	p.ok("room:create", `"roomId":"x"`)
+	if r := roomOf(n, "acme", "r"); r != nil {
+		t.Errorf("the room is still there with %d entries", r.refs)
+	}
+}

@@ -19,7 +19,9 @@ import (
 type broadcast struct {
 	room  *Room
 	frame []byte // a presence event, or a message under its event's name
-	at    time.Time
+
+	posted time.Time // by our clock
+	at     time.Time // of the event, by Redis's clock
 
 	// A presence event.
 	kind presence.Kind // 0: a message
@@ -89,6 +91,7 @@ func (l *loop) takeJob() {
 	l.jobs = kept
 	l.job = j
 	j.room.local[l.id].walkers++
+	l.backlog.Store(first.posted.UnixNano())
 	if first.kind != 0 {
 		l.m.DeliveryLag.Observe(max(0, l.now.Sub(first.at).Seconds()))
 	}
@@ -118,6 +121,24 @@ func (l *loop) stepJob() {
 	lr.walked()
 	clear(j.casts)
 	l.job = nil
+	l.backlog.Store(0)
+	if len(l.jobs) > 0 {
+		l.backlog.Store(l.jobs[0].posted.UnixNano())
+	}
+}
+
+// maxBacklog is the age of the oldest broadcast from which the node is not
+// ready and sheds new handshakes.
+const maxBacklog = 5 * time.Second
+
+// backlogged reports how far l is behind with its broadcasts, when that is too far.
+func (l *loop) backlogged() (age time.Duration, late bool) {
+	at := l.backlog.Load()
+	if at == 0 {
+		return 0, false
+	}
+	age = time.Since(time.Unix(0, at))
+	return age, age > maxBacklog
 }
 
 // deliver sends the job's broadcasts that e has not had to its connection.

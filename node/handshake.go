@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
@@ -126,6 +127,11 @@ func (l *loop) upgrade(c *conn, head []byte) {
 			return
 		}
 		l.finish(c, bytes.Clone(m.out.Bytes()))
+		return
+	}
+	if age, late := l.backlogged(); late {
+		l.m.limit("backlog")
+		l.refuse(c, presence.Errorf(presence.CodeUnavailable, "this node is %v behind with its broadcasts", age.Round(time.Second)))
 		return
 	}
 	if l.node.draining.Load() {

@@ -166,6 +166,10 @@ func (l *loop) expire(c *conn) {
 			l.lose(c, endPongTimeout)
 			return
 		case c.in != nil && c.in.since != 0 && now >= c.in.since+halfFrameSeconds:
+			if c.flags&(flagPaused|flagAgain) != 0 || c.out != nil {
+				c.in.since = max(now, 1) // it is we who do not read on
+				break
+			}
 			l.closeWith(c, ws.StatusPolicyViolation, "a frame was not complete after 10 s", endPolicy)
 			return
 		case c.out != nil && now >= c.out.oldest()+seconds(l.node.opts.QueueAge):

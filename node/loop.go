@@ -40,10 +40,12 @@ type loop struct {
 	count    atomic.Int64 // sockets, those on their way through the mailbox included
 	heads    atomic.Int64 // handshakes without a whole head
 	beat     atomic.Int64 // Unix nanoseconds of the last turn
+	backlog  atomic.Int64 // Unix nanoseconds at which the oldest broadcast that is not done came; 0: none
 	sleeping atomic.Bool  // parked, or about to be: a post must wake it
 
-	mu      sync.Mutex // protects the next two
+	mu      sync.Mutex // protects the next three
 	mailbox []task
+	waiting time.Time // since when the first of them waits
 	closed  bool
 
 	// Owned by the loop.
@@ -131,6 +133,9 @@ func (l *loop) post(t task) bool {
 	if l.closed {
 		l.mu.Unlock()
 		return false
+	}
+	if len(l.mailbox) == 0 {
+		l.waiting = time.Now()
 	}
 	l.mailbox = append(l.mailbox, t)
 	l.mu.Unlock()
@@ -255,7 +260,11 @@ func (l *loop) recovered(ref connRef) {
 func (l *loop) takeTasks() {
 	l.mu.Lock()
 	l.tasks, l.mailbox = l.mailbox, l.tasks[:0]
+	since := l.waiting
 	l.mu.Unlock()
+	if len(l.tasks) > 0 {
+		l.stats.MailboxWaitSeconds = l.now.Sub(since).Seconds()
+	}
 	for i := range l.tasks {
 		t := &l.tasks[i]
 		switch t.kind {
@@ -399,7 +408,9 @@ func (l *loop) snapshotStats() metrics.LoopStats {
 	s.JobsActive = len(l.jobs)
 	if l.job != nil {
 		s.JobsActive++
-		s.JobAgeSeconds = l.now.Sub(l.job.began).Seconds()
+	}
+	if at := l.backlog.Load(); at != 0 {
+		s.JobAgeSeconds = time.Since(time.Unix(0, at)).Seconds()
 	}
 	return s
 }

@@ -182,7 +182,14 @@ func (n *Node) ownChecks() []presence.Check {
 	if n.draining.Load() {
 		return []presence.Check{{Name: "serving", OK: false, Since: n.started, Text: "shutting down"}}
 	}
-	return []presence.Check{{Name: "serving", OK: true, Since: n.started}}
+	checks := []presence.Check{{Name: "serving", OK: true, Since: n.started}}
+	for _, l := range n.loops {
+		if age, late := l.backlogged(); late {
+			checks = append(checks, presence.Check{Name: "broadcast", Since: time.Now().Add(-age),
+				Text: fmt.Sprintf("loop %d is %v behind with its broadcasts", l.id, age.Round(time.Second))})
+		}
+	}
+	return checks
 }
 
 func (n *Node) adminAllowed(r *http.Request) bool {

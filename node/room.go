@@ -201,6 +201,7 @@ func (r *Room) RoomMessage(payload []byte) {
 }
 
 func (r *Room) cast(loops uint64, b *broadcast) {
+	b.posted = time.Now()
 	for ; loops != 0; loops &= loops - 1 {
 		r.node.loops[bits.TrailingZeros64(loops)].post(task{kind: taskCast, cast: b})
 	}

@@ -29,7 +29,8 @@ type entry struct {
 	mask  uint8 // what it is sent
 
 	joined bool
-	member bool // a presence join was sent and no leave answered since
+	member bool // a presence join was sent, and no leave answered since: leaving the room must leave the set first
+	gone   bool // forgotten; a list of this turn may still name it
 
 	queue   []*request // wait for current, in order
 	current *request   // with the store
@@ -65,7 +66,7 @@ func (l *loop) newEntry(c *conn, name []byte) *entry {
 
 // dropIdle forgets e when c is not in the room and nothing of it is under way.
 func (l *loop) dropIdle(c *conn, e *entry) {
-	if e.joined || e.current != nil || len(e.queue) > 0 {
+	if e.gone || e.joined || e.current != nil || len(e.queue) > 0 {
 		return
 	}
 	for at := &c.entries; *at != nil; at = &(*at).next {
@@ -74,8 +75,25 @@ func (l *loop) dropIdle(c *conn, e *entry) {
 			break
 		}
 	}
+	l.forget(e)
+}
+
+// forget ends what e was; it must be out of its connection's list.
+func (l *loop) forget(e *entry) {
 	l.leaveLists(e)
+	l.setMember(e, false)
+	e.gone = true
 	e.room.release()
+}
+
+func (l *loop) setMember(e *entry, member bool) {
+	switch {
+	case member && !e.member:
+		l.members++
+	case !member && e.member:
+		l.members--
+	}
+	e.member = member
 }
 
 // leaveLists ends all that e is sent.
@@ -86,10 +104,6 @@ func (l *loop) leaveLists(e *entry) {
 		e.room.named.Add(-1)
 	}
 	e.binds = nil
-	if e.member {
-		e.member = false
-		l.members--
-	}
 }
 
 // dropPending takes back what a watch that is under way was counted for.
@@ -183,7 +197,6 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 		return
 	}
 	for e := c.entries; e != nil; e = e.next {
-		l.leaveLists(e)
 		for _, r := range e.queue {
 			r.abandon()
 		}
@@ -196,7 +209,7 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 			e.current = nil
 		}
 		e.joined = false
-		e.room.release()
+		l.forget(e)
 	}
 	c.entries = nil
 	if c.state != stateOpen {
@@ -219,6 +232,7 @@ type request struct {
 	acked bool
 	freed bool
 	waits bool // on the loop's list of those that wait
+	doubt bool // its outcome was unknown once: the client was told so
 	began time.Time
 	entry *entry // nil: not ordered, or its connection has ended
 

@@ -98,7 +98,7 @@ func (l *loop) startSubscriptions(c *conn, e *entry, r *request) (sent bool) {
 
 // proceedSubscriptions takes the change one step further.
 func (l *loop) proceedSubscriptions(c *conn, e *entry, r *request) (more bool) {
-	if r.op.Err != nil || r.acked && r.chain == nil {
+	if r.op.Err != nil || r.doubt {
 		// Refused, or the client was told that it might be: then it does not
 		// listen, and the session lists more than is true, which harms nobody.
 		l.dropPending(e)
