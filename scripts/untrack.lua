@@ -3,11 +3,13 @@
 -- of the session may still write (`fence`), the room stays listed with flag x instead.
 --
 -- KEYS     <p>:{c3f}:session:<conn>   hash
--- ARGV     inc, room (app:room), or `` to remove a fence that is over
--- Returns  1 | "LATER" (until after the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"
+-- ARGV     inc, room (app:room), or `` to remove a fence that is over; validUntil (ms; may be absent: no end)
+-- Returns  1 | "LATER" (until after the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"; or the error
+--          "FENCED lease": an untrack that was on its way for long must not undo the track of a join that came after it
 -- Keeps    invariants 1, 5, 10.  Cost: O(1), 3 commands.
-local session, inc, room = KEYS[1], ARGV[1], ARGV[2]
+local session, inc, room, valid_until = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local field = room == '' and 'fence' or 'room:' .. room
+if valid_until and ms > tonumber(valid_until) then return redis.error_reply('FENCED lease') end
 
 local found = try('HMGET', session, 'inc', 'fence', field)
 if found.err then return 'BROKEN' end

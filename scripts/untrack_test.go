@@ -18,6 +18,7 @@ func TestUntrackForgetsARoom(t *testing.T) {
 	e.track(bob, inc, "hall", "p 0 {}", 9)
 	e.want("untrack", e.untrack(bob, inc, "lobby"), int64(1))
 	e.want("untrack again", e.untrack(bob, inc, "lobby"), int64(1))
+	e.want("untrack in time", e.run("untrack", []string{e.session(bob)}, inc, "app1:lobby", far), int64(1))
 	e.want("untrack of a fence that is not there", e.untrack(bob, inc, ""), int64(1))
 	e.want("session", e.hash(e.session(bob)), sessionOf(inc, "room:app1:hall", "p 0 {}"))
 }
@@ -48,6 +49,7 @@ func TestUntrackIsRefused(t *testing.T) {
 	e.want("older incarnation", e.untrack(bob, inc-1, "lobby"), "FENCED inc")
 	e.want("newer incarnation", e.untrack(bob, inc+1, "lobby"), "FENCED inc")
 	e.want("no session", e.untrack(eve, inc, "lobby"), "FENCED inc")
+	e.want("too late", e.run("untrack", []string{e.session(bob)}, inc, "app1:lobby", past), refused("FENCED lease"))
 	e.want("session", e.hash(e.session(bob)), before)
 	e.must("SET", e.session(eve), "x")
 	e.want("wrong type", e.untrack(eve, inc, "lobby"), "BROKEN")
