@@ -31,9 +31,12 @@ type pair struct {
 // unlimited lets a test ask as often as it likes.
 var unlimited = []string{"PRESENCE_LIMITS_REQUESTS=0", "PRESENCE_LIMITS_OTHER_REQUESTS=0"}
 
-func startPair(t *testing.T, env ...string) *pair {
+func startPair(t *testing.T, env ...string) *pair { t.Helper(); return startPairOn(t, nil, env...) }
+
+// startPairOn also passes arguments to the Redis.
+func startPairOn(t *testing.T, redisArgs []string, env ...string) *pair {
 	t.Helper()
-	p := &pair{redis: redistest.Start(t)}
+	p := &pair{redis: redistest.Start(t, redisArgs...)}
 	p.keys = p.redis.Client(t)
 	p.n1 = startNode(t, "n1", p.redis.Addr(), env...)
 	p.n2 = startNode(t, "n2", p.redis.Addr(), env...)
@@ -110,17 +113,21 @@ func (p *peer) begin() {
 		defer close(done)
 		defer close(p.frames)
 		for {
-			f, err := ws.ReadFrame(r)
+			h, err := ws.ReadHeader(r)
 			if err != nil {
 				return
 			}
-			switch f.Header.OpCode {
+			payload := make([]byte, h.Length) // of our own node
+			if _, err := io.ReadFull(r, payload); err != nil {
+				return
+			}
+			switch h.OpCode {
 			case ws.OpText:
-				p.frames <- string(f.Payload)
+				p.frames <- string(payload)
 			case ws.OpPing:
-				p.conn.Write(masked(ws.OpPong, string(f.Payload))) // an error: the socket ends, as the next read will tell
+				_, _ = p.conn.Write(masked(ws.OpPong, string(payload))) // an error: the socket ends, as the next read will tell
 			case ws.OpClose:
-				p.code, _ = ws.ParseCloseFrameData(f.Payload)
+				p.code, _ = ws.ParseCloseFrameData(payload)
 				return
 			}
 		}
