@@ -1,0 +1,314 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// Random clients over two nodes, and in the end one truth.
+
+const (
+	churnClients = 60 // at any time
+	churnRooms   = 6
+	churnTime    = 8 * time.Second
+)
+
+func TestRandomChurnEndsInOneTruth(t *testing.T) {
+	p := startPair(t, unlimited...)
+	before := p.size(t)
+	nodes := []*node{p.n1, p.n2}
+	var observers []*audience
+	for i, n := range nodes {
+		for r := range churnRooms {
+			observers = append(observers, watching(t, n, fmt.Sprintf("o%d.%d", i, r), "room:"+strconv.Itoa(r)))
+		}
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	stop := make(chan struct{})
+	time.AfterFunc(churnTime, func() { close(stop) })
+	c := churn{t: t, nodes: nodes, seed: seed, stop: stop}
+	survivors := c.run()
+	t.Logf("%d connections, %d requests", c.connections, c.requests)
+
+	// Quiet: whoever is still there is a member of what it joined, and of nothing else.
+	rooms := map[string]map[string]string{}
+	for r := range churnRooms {
+		rooms["room:"+strconv.Itoa(r)] = map[string]string{}
+	}
+	for _, s := range survivors {
+		for room, data := range s.member {
+			rooms[room][s.id] = data
+		}
+	}
+	for room, want := range rooms {
+		eventually(t, room+" holds who is there", func() bool { return maps.Equal(p.listed(t, room), want) })
+	}
+	for _, o := range observers {
+		o.sees(rooms[o.room])
+		o.silent()
+		if got := o.got(o.room); !maps.Equal(got, rooms[o.room]) {
+			t.Errorf("%s: get lists %v, Redis %v", o.name, got, rooms[o.room])
+		}
+	}
+	// The observers of a room were told the same.
+	for i, o := range observers[:churnRooms] {
+		other := observers[churnRooms+i]
+		if !maps.Equal(o.joined, other.joined) || !maps.Equal(o.left, other.left) || o.rev != other.rev {
+			t.Errorf("%s: %s and %s were told different things, up to %d and %d", o.room, o.name, other.name, o.rev, other.rev)
+		}
+	}
+	// When all have gone nothing is left behind.
+	for _, s := range survivors {
+		s.conn.Close()
+	}
+	for _, o := range observers {
+		o.sees(map[string]string{})
+		o.bye()
+	}
+	eventually(t, "Redis holds what it held before", func() bool { return p.size(t) == before })
+}
+
+// size is the number of keys, but for the few that each node has for itself.
+func (p *pair) size(t testing.TB) (n int) {
+	t.Helper()
+	keys, err := p.keys.Keys(t.Context(), "presence:*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		if len(key) < 16 || key[:16] != "presence:{nodes}" {
+			n++
+		}
+	}
+	return n
+}
+
+// churn is what the random clients share.
+type churn struct {
+	t     *testing.T
+	nodes []*node
+	seed  uint64
+	stop  chan struct{}
+
+	mu                    sync.Mutex // protects the following
+	connections, requests int
+}
+
+// run has all clients live one life after the other, and returns those that
+// are still connected at the end.
+func (c *churn) run() (survivors []*restless) {
+	var running sync.WaitGroup
+	for i := range churnClients {
+		running.Go(func() {
+			r := rand.New(rand.NewPCG(c.seed, uint64(i)))
+			for life := 0; ; life++ {
+				s := &restless{Rand: r, name: fmt.Sprintf("c%d.%d", i, life), in: map[string]bool{}, member: map[string]string{}}
+				if err := s.live(c); err != nil {
+					c.t.Errorf("%s: %v", s.name, err)
+					return
+				}
+				c.mu.Lock()
+				c.connections++
+				c.requests += s.asked
+				if s.conn != nil {
+					survivors = append(survivors, s)
+				}
+				c.mu.Unlock()
+				if s.conn != nil || c.stopped() {
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
+	return survivors
+}
+
+func (c *churn) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// restless is one life of a random client: it knows what must be true after
+// each acknowledgement.
+type restless struct {
+	*rand.Rand
+	name   string
+	id     string
+	conn   net.Conn // nil when it has gone
+	r      *bufio.Reader
+	in     map[string]bool   // rooms
+	member map[string]string // room → data
+	asked  int
+	under  map[string]request // by ackId, in flight
+}
+
+type request struct{ kind, room, data string }
+
+// live connects, does what comes to its mind and goes, unless it is told to
+// stop: then it stays, with nothing in flight.
+func (s *restless) live(c *churn) error {
+	conn, err := net.DialTimeout("tcp", c.nodes[s.IntN(len(c.nodes))].client, patience)
+	if err != nil {
+		return err
+	}
+	if err := conn.SetDeadline(time.Now().Add(churnTime + 2*patience)); err != nil {
+		return err
+	}
+	head := upgradeRequest(credentials(s.name))
+	if s.IntN(10) == 0 { // gone in the handshake
+		_, _ = io.WriteString(conn, head[:s.IntN(len(head)+1)])
+		return s.end(conn)
+	}
+	if _, err := io.WriteString(conn, head); err != nil {
+		return err
+	}
+	s.conn, s.r, s.under = conn, bufio.NewReader(conn), map[string]request{}
+	if _, err := http.ReadResponse(s.r, nil); err != nil {
+		return err
+	}
+	first, err := s.read()
+	if err != nil {
+		return err
+	}
+	s.id = first.Body.ConnectionID
+	for range 5 + s.IntN(60) {
+		var burst []byte
+		for range 1 + s.IntN(4) {
+			burst = append(burst, s.think()...)
+		}
+		if _, err := conn.Write(burst); err != nil {
+			return err
+		}
+		if s.IntN(100) == 0 && !c.stopped() { // gone with requests in flight
+			s.conn = nil
+			return s.end(conn)
+		}
+		for len(s.under) > 0 {
+			if err := s.hear(); err != nil {
+				return err
+			}
+		}
+		if c.stopped() {
+			return nil
+		}
+	}
+	s.conn = nil
+	return s.end(conn)
+}
+
+// end goes in one of three ways: close frame, end of stream, reset.
+func (s *restless) end(conn net.Conn) error {
+	switch s.IntN(3) {
+	case 0:
+		_, _ = conn.Write(masked(ws.OpClose, "\x03\xe8")) // it may have been refused: then there is nothing to close
+	case 1:
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+			return err
+		}
+	}
+	return conn.Close()
+}
+
+// think makes the frame of a random request.
+func (s *restless) think() []byte {
+	room := "room:" + strconv.Itoa(s.IntN(churnRooms))
+	kinds := []string{"room:join", "room:join", "room:presence:join", "room:presence:join", "room:presence:join", "room:presence:update",
+		"room:presence:update", "room:presence:update", "room:presence:leave", "room:leave", "room:presence:get", "room:presence:count",
+		"room:presence:subscribe", "room:presence:unsubscribe", "room:presence:unsubscribe:all", "room:subscription:bind", "room:subscription:unbind", "publish"}
+	q := request{kind: kinds[s.IntN(len(kinds))], room: room}
+	s.asked++
+	q.data = `{"n":` + strconv.Itoa(s.asked) + `,"by":"` + s.name + `"}`
+	body := `"roomId":"` + room + `","event":"` + []string{"join", "update", "leave"}[s.IntN(3)] + `"`
+	switch q.kind {
+	case "room:presence:join", "room:presence:update":
+		body += `,"userData":` + q.data
+	case "publish":
+		body += `,"data":1`
+	}
+	id := strconv.Itoa(s.asked)
+	s.under[id] = q
+	return masked(ws.OpText, `{"type":"ds:client:`+q.kind+`","body":{`+body+`},"ackId":"`+id+`"}`)
+}
+
+func (s *restless) read() (f frame, err error) {
+	for {
+		h, err := ws.ReadHeader(s.r)
+		if err != nil {
+			return f, err
+		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(s.r, payload); err != nil {
+			return f, err
+		}
+		switch h.OpCode {
+		case ws.OpText:
+			f.raw = string(payload)
+			return f, json.Unmarshal(payload, &f)
+		case ws.OpClose:
+			return f, fmt.Errorf("closed by the node: %q", payload)
+		}
+	}
+}
+
+// hear takes one frame; an acknowledgement must be what the client's own
+// account of itself says.
+func (s *restless) hear() error {
+	f, err := s.read()
+	if err != nil {
+		return err
+	}
+	if f.Type != "ds:server:message:acknowledged" {
+		return nil // an event
+	}
+	q, ok := s.under[f.Body.AckID]
+	if !ok {
+		return fmt.Errorf("an acknowledgement that is not owed: %s", f.raw)
+	}
+	delete(s.under, f.Body.AckID)
+	want := ""
+	_, member := s.member[q.room]
+	switch q.kind {
+	case "room:join":
+		s.in[q.room] = true
+	case "room:leave":
+		delete(s.in, q.room)
+		delete(s.member, q.room)
+	case "room:presence:leave":
+		delete(s.member, q.room)
+	case "room:presence:subscribe", "room:subscription:bind":
+		if !s.in[q.room] {
+			want = "NotInRoomError"
+		}
+	case "room:presence:join", "room:presence:update":
+		switch {
+		case !s.in[q.room]:
+			want = "NotInRoomError"
+		case !member && q.kind == "room:presence:update":
+			want = "NotMemberError"
+		default:
+			s.member[q.room] = q.data
+		}
+	}
+	if got := f.Body.Err; (got == nil) != (want == "") || got != nil && got.Name != want {
+		return fmt.Errorf("%s in %s: got %s, want error %q", q.kind, q.room, f.raw, want)
+	}
+	return nil
+}
