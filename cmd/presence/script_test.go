@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -30,6 +32,8 @@ import (
 //	send NAME SIGNAL          send it a signal
 //	end NAME SIGNAL CODE      the same ("-": none), wait, and compare its exit code
 //	get STATUS URL [REGEXP]   fetch a page
+//	redis start|pause|resume  a Redis of the script's own, at $OWNREDIS; paused it hangs
+//	redis shutdown SOCKET     end the Redis there
 //
 // $REDIS is the URL of a running Redis, with a prefix of keys for each script.
 func TestScripts(t *testing.T) {
@@ -62,6 +66,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DEVKEY", devKey)
 			env.Setenv("PROGRAM", program(env.Getenv("PATH")))
 			env.Values[processesKey{}] = map[string]*process{}
+			env.Values[ownRedisKey{}] = new(*redistest.Server)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -71,9 +76,14 @@ func TestScripts(t *testing.T) {
 			"send":  sendCmd,
 			"end":   endCmd,
 			"get":   getCmd,
+			"redis": func(ts *testscript.TestScript, _ bool, args []string) { redisCmd(t, ts, args) },
 		},
 	})
 }
+
+// processTimeout ends what hangs, so that a script that waits for a line that
+// never comes says what came instead.
+const processTimeout = time.Minute
 
 type processesKey struct{}
 
@@ -144,6 +154,7 @@ func startCmd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(cmd.Start())
 	ts.Check(w.Close())
 	p := &process{cmd: cmd, lines: make(chan string, 1000)}
+	hung := time.AfterFunc(processTimeout, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // what it waits for is printed
 	go func() {
 		defer close(p.lines)
 		defer r.Close()
@@ -153,6 +164,7 @@ func startCmd(ts *testscript.TestScript, neg bool, args []string) {
 	}()
 	processes(ts)[args[0]] = p
 	ts.Defer(func() {
+		hung.Stop()
 		if cmd.ProcessState == nil {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
@@ -228,5 +240,29 @@ func getCmd(ts *testscript.TestScript, neg bool, args []string) {
 		if !regexp.MustCompile(want).Match(body) {
 			ts.Fatalf("GET %s: no %s in the answer:\n%s", args[1], want, body)
 		}
+	}
+}
+
+type ownRedisKey struct{}
+
+func redisCmd(t *testing.T, ts *testscript.TestScript, args []string) {
+	own, _ := ts.Value(ownRedisKey{}).(**redistest.Server)
+	switch {
+	case len(args) == 1 && args[0] == "start":
+		*own = redistest.Start(t)
+		ts.Setenv("OWNREDIS", (*own).URL())
+	case len(args) == 1 && args[0] == "pause":
+		(*own).Pause(t)
+	case len(args) == 1 && args[0] == "resume":
+		(*own).Resume(t)
+	case len(args) == 2 && args[0] == "shutdown":
+		c, err := net.Dial("unix", args[1])
+		ts.Check(err)
+		defer c.Close()
+		_, err = io.WriteString(c, "SHUTDOWN NOSAVE\r\n")
+		ts.Check(err)
+		_, _ = io.ReadAll(c) // until it is gone
+	default:
+		ts.Fatalf("usage: redis start|pause|resume, redis shutdown SOCKET")
 	}
 }

@@ -83,6 +83,7 @@ func (c *Config) serve(ctx context.Context, keys *auth.Keyring, log *slog.Logger
 		if cerr := store.Close(closing); cerr != nil {
 			err = errors.Join(err, fmt.Errorf("close the store: %w", cerr))
 		}
+		log.Info("stopped")
 	}()
 
 	n, err := node.New(c.nodeOptions(store, keys, log, m))
@@ -100,7 +101,7 @@ func (c *Config) serve(ctx context.Context, keys *auth.Keyring, log *slog.Logger
 		g.Go(func() error { newKeyFile(c.Auth.File, keys, m, log).run(ctx); return nil })
 	}
 	err = g.Wait()
-	log.Info("stopped")
+	log.Info("every socket is closed")
 	return err
 }
 
