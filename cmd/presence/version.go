@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"presencesets/scripts"
 )
 
 // version is set by the linker: -X main.version=v1.2.3.
@@ -30,13 +33,23 @@ func programVersion() string {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var verbose bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "presence %s  %s  %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return fail(err)
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintf(w, "presence %s  %s  %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			if verbose {
+				fmt.Fprint(w, "\nSCRIPT\tSHA\n")
+				for _, s := range scripts.All() {
+					fmt.Fprintf(w, "%s\t%s\n", s.Name, s.SHA)
+				}
+			}
+			return fail(w.Flush())
 		},
 	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "also list the scripts by the SHA that Redis's SLOWLOG shows")
+	return cmd
 }
