@@ -11,7 +11,7 @@ ARG TARGETOS
 ARG TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /presence ./cmd/presence
+    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /presence ./cmd/presence
 
 # No shell, no package manager, not root. The admin port stays on loopback inside the container
 # unless PRESENCE_LISTEN_ADMIN and PRESENCE_ADMIN_TOKEN say otherwise.

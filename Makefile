@@ -11,7 +11,9 @@ FUZZTIME ?= 60s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 tool := go tool -modfile=$(CURDIR)/tools/go.mod
 need := @bash tools/need.sh
+# What a test runner wrote, as one plain line: sdk: 41 passed, 0 failed
 closing = cd tools && go run ./closing
+report = --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache
 
 .PHONY: help
 help: ## list the targets
@@ -20,7 +22,7 @@ help: ## list the targets
 .PHONY: build run
 build: ## build bin/presence
 	@mkdir -p bin
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/presence ./cmd/presence
+	go build -trimpath -buildvcs=false -ldflags "-X main.version=$(VERSION)" -o bin/presence ./cmd/presence
 
 run: ## a private Redis, two nodes and the demo page, until Ctrl-C
 	$(need) redis-server
@@ -33,24 +35,22 @@ test: test-go test-sdk test-web ## all tests: Go, SDK, page in a browser
 
 test-go: ## Go tests: unit, on a real Redis, end to end through HAProxy
 	$(need) redis-server haproxy gcc
-	@mkdir -p .cache && rm -f .cache/go.line
-	$(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 2 ./...
+	@mkdir -p .cache && rm -f .cache/go.*
 	cd tools && go test ./...
-	@$(closing) go ../.cache/go.json | tee ../.cache/go.line
+	s=0; $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 2 ./... || s=$$?; \
+	  $(closing) go ../.cache/go.json | tee ../.cache/go.line; exit $$s
 
 test-sdk: clients/js/node_modules build ## the SDK's tests, in Node and in Chromium
 	$(need) redis-server chromium
-	@mkdir -p .cache && rm -f .cache/sdk.line
-	cd clients/js && npm run build
-	cd clients/js && npm test -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/sdk.json
-	cd clients/js && npm run test:browser -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/sdk-browser.json
-	@$(closing) sdk ../.cache/sdk.json ../.cache/sdk-browser.json | tee ../.cache/sdk.line
+	@mkdir -p .cache && rm -f .cache/sdk*
+	s=0; cd clients/js; npm test -- $(report)/sdk.json || s=$$?; npm run test:browser -- $(report)/sdk-browser.json || s=$$?; cd ../..; \
+	  $(closing) sdk ../.cache/sdk.json ../.cache/sdk-browser.json | tee ../.cache/sdk.line; exit $$s
 
 test-web: web/test/node_modules build ## the demo page in headless Chromium, two tabs on two nodes
 	$(need) redis-server chromium
-	@mkdir -p .cache && rm -f .cache/web.line
-	cd web/test && npm test -- --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache/web.json
-	@$(closing) web ../.cache/web.json | tee ../.cache/web.line
+	@mkdir -p .cache && rm -f .cache/web*
+	s=0; cd web/test; npm test -- $(report)/web.json || s=$$?; cd ../..; \
+	  $(closing) web ../.cache/web.json | tee ../.cache/web.line; exit $$s
 
 %/node_modules: %/package-lock.json %/package.json
 	cd $* && npm ci
@@ -60,8 +60,8 @@ test-web: web/test/node_modules build ## the demo page in headless Chromium, two
 fmt: ## format all Go files
 	$(tool) gofumpt -w $$(git ls-files -co --exclude-standard '*.go')
 
-.PHONY: check check-go check-other check-deploy check-vuln
-check: check-go check-other check-deploy check-vuln ## linters, stale generated files, deploy files, vulnerabilities
+.PHONY: check check-go check-sdk check-other check-deploy check-vuln
+check: check-go check-sdk check-other check-deploy check-vuln ## linters, stale generated files, deploy files, vulnerabilities
 	@echo "check: all well"
 
 check-go: ## gofumpt, vet, staticcheck, tidy
@@ -70,6 +70,9 @@ check-go: ## gofumpt, vet, staticcheck, tidy
 	go tool staticcheck ./...
 	cd tools && go vet ./...
 	for m in . tools tools/deploy tools/vuln; do (cd $$m && go mod tidy -diff); done
+
+check-sdk: clients/js/node_modules ## the SDK's types, lint, size, and the package as published
+	cd clients/js && npm run check
 
 check-other: ## Lua, shell, C, generated files
 	$(need) luacheck shellcheck gcc
@@ -90,8 +93,8 @@ check-vuln: ## known vulnerabilities in what our code calls (offline)
 race: ## Go tests under the race detector
 	$(need) redis-server haproxy gcc
 	@mkdir -p .cache
-	CGO_ENABLED=1 $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/race.json -- -race -count=1 -p 1 ./...
-	@$(closing) race ../.cache/race.json
+	s=0; CGO_ENABLED=1 $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/race.json -- -race -count=1 -p 1 ./... || s=$$?; \
+	  $(closing) race ../.cache/race.json; exit $$s
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) bash tools/fuzz.sh
