@@ -29,22 +29,38 @@ const module = "presencesets"
 //
 // What is not drawn is not allowed. Only code that is not a test counts.
 var rules = []rule{
-	{pkg: "", not: []string{module + "/..."},
-		because: "the root package is the vocabulary of all others: it would know what it is used for"},
-	{pkg: "protocol", not: []string{module + "/auth/...", module + "/metrics/...", module + "/node/...", module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
-		because: "protocol encodes and decodes, nothing else; it can be fuzzed and read alone"},
-	{pkg: "auth", not: []string{module + "/protocol/...", module + "/metrics/...", module + "/node/...", module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
-		because: "auth turns credentials into an identity, whoever asks"},
-	{pkg: "scripts", not: []string{module, module + "/..."},
-		because: "scripts embeds Lua, and has no use for Go types"},
-	{pkg: "metrics", not: []string{module, module + "/..."},
-		because: "everything counts by metrics; a dependency of it would be one of everything"},
-	{pkg: "web", not: []string{module, module + "/..."},
-		because: "web embeds the page; who serves it and from where is cmd's to say"},
-	{pkg: "node", not: []string{module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
-		because: "node declares the Store that it consumes; that is what lets it be tested without Redis"},
-	{pkg: "redisstore", not: []string{module + "/protocol/...", module + "/auth/...", module + "/node/...", module + "/cmd/...", module + "/web/..."},
-		because: "the store keeps opaque bytes; who may do what, and how it looks on the wire, is the edge's"},
+	{
+		pkg: "", not: []string{module + "/..."},
+		because: "the root package is the vocabulary of all others: it would know what it is used for",
+	},
+	{
+		pkg: "protocol", not: []string{module + "/auth/...", module + "/metrics/...", module + "/node/...", module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
+		because: "protocol encodes and decodes, nothing else; it can be fuzzed and read alone",
+	},
+	{
+		pkg: "auth", not: []string{module + "/protocol/...", module + "/metrics/...", module + "/node/...", module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
+		because: "auth turns credentials into an identity, whoever asks",
+	},
+	{
+		pkg: "scripts", not: []string{module, module + "/..."},
+		because: "scripts embeds Lua, and has no use for Go types",
+	},
+	{
+		pkg: "metrics", not: []string{module, module + "/..."},
+		because: "everything counts by metrics; a dependency of it would be one of everything",
+	},
+	{
+		pkg: "web", not: []string{module, module + "/..."},
+		because: "web embeds the page; who serves it and from where is cmd's to say",
+	},
+	{
+		pkg: "node", not: []string{module + "/redisstore/...", module + "/scripts/...", module + "/cmd/...", module + "/web/..."},
+		because: "node declares the Store that it consumes; that is what lets it be tested without Redis",
+	},
+	{
+		pkg: "redisstore", not: []string{module + "/protocol/...", module + "/auth/...", module + "/node/...", module + "/cmd/...", module + "/web/..."},
+		because: "the store keeps opaque bytes; who may do what, and how it looks on the wire, is the edge's",
+	},
 
 	{pkg: "protocol", not: []string{"net"}, because: "protocol touches no socket"},
 	{pkg: "auth", not: []string{"net"}, because: "auth touches no socket"},
@@ -56,24 +72,42 @@ var rules = []rule{
 // may well bring the same thing in. Benches and test tools, below internal,
 // measure and drive everything and are free.
 var direct = []rule{
-	{pkg: "*", except: []string{"redisstore", "internal"}, not: []string{"github.com/redis/go-redis/..."},
-		because: "only redisstore talks to Redis: every key, fence and retry is in one place"},
-	{pkg: "*", except: []string{"node", "internal"}, not: []string{"github.com/gobwas/ws/...", "golang.org/x/sys/..."},
-		because: "websocket frames and raw system calls are node's"},
-	{pkg: "*", except: []string{"metrics", "internal"}, not: []string{"github.com/prometheus/..."},
-		because: "metrics are defined once, in metrics, and counted by the fields of metrics.Metrics"},
-	{pkg: "*", except: []string{"cmd", "internal"}, not: []string{"github.com/spf13/..."},
-		because: "settings and flags end in cmd: a package takes Options"},
-	{pkg: "protocol", not: []string{"os", "sync"},
-		because: "protocol has no I/O and no goroutine"},
-	{pkg: "scripts", not: []string{"os"},
-		because: "scripts is embedded text"},
-	{pkg: "", not: []string{"os"},
-		because: "the vocabulary touches no file"},
-	{pkg: "*", except: []string{"internal", "cmd"}, not: []string{"testing", module + "/internal/..."},
-		because: "what is for tests and benches does not belong into the program"},
-	{pkg: "cmd", not: []string{"testing", module + "/internal/redistest", module + "/internal/wstest"},
-		because: "`presence bench` is a command, tests are none"},
+	{
+		pkg: "*", except: []string{"redisstore", "internal"}, not: []string{"github.com/redis/go-redis/..."},
+		because: "only redisstore talks to Redis: every key, fence and retry is in one place",
+	},
+	{
+		pkg: "*", except: []string{"node", "internal"}, not: []string{"github.com/gobwas/ws/...", "golang.org/x/sys/..."},
+		because: "websocket frames and raw system calls are node's",
+	},
+	{
+		pkg: "*", except: []string{"metrics", "internal"}, not: []string{"github.com/prometheus/..."},
+		because: "metrics are defined once, in metrics, and counted by the fields of metrics.Metrics",
+	},
+	{
+		pkg: "*", except: []string{"cmd", "internal"}, not: []string{"github.com/spf13/..."},
+		because: "settings and flags end in cmd: a package takes Options",
+	},
+	{
+		pkg: "protocol", not: []string{"os", "sync"},
+		because: "protocol has no I/O and no goroutine",
+	},
+	{
+		pkg: "scripts", not: []string{"os"},
+		because: "scripts is embedded text",
+	},
+	{
+		pkg: "", not: []string{"os"},
+		because: "the vocabulary touches no file",
+	},
+	{
+		pkg: "*", except: []string{"internal", "cmd"}, not: []string{"testing", module + "/internal/..."},
+		because: "what is for tests and benches does not belong into the program",
+	},
+	{
+		pkg: "cmd", not: []string{"testing", module + "/internal/redistest", module + "/internal/wstest"},
+		because: "`presence bench` is a command, tests are none",
+	},
 }
 
 type listed struct {

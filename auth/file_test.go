@@ -120,15 +120,24 @@ func TestEveryFaultIsToldWithItsLineAndWithoutSecrets(t *testing.T) {
 		yaml string
 		want []string // by line
 	}{
-		"unknown field": {"apps:\n  - id: acme\n    keys:\n      - id: k\n        secrt: " + password + "\n        permissions: ['*']\n",
-			[]string{`auth.yaml:5: unknown field "secrt"`}},
-		"wrong type": {"apps:\n  - id: acme\n    keys: " + password + "\n",
-			[]string{`auth.yaml:3: `}},
-		"syntax": {"apps:\n  - id: acme\n    keys:\n  - secret: '" + password + "\n",
-			[]string{`auth.yaml:`}},
-		"the same field twice": {"apps:\n  - id: acme\n    keys:\n      - id: k\n        secret: " + password + "\n        secret: " + password + "\n",
-			[]string{`auth.yaml:6: `}},
-		"many at once": {`apps:
+		"unknown field": {
+			"apps:\n  - id: acme\n    keys:\n      - id: k\n        secrt: " + password + "\n        permissions: ['*']\n",
+			[]string{`auth.yaml:5: unknown field "secrt"`},
+		},
+		"wrong type": {
+			"apps:\n  - id: acme\n    keys: " + password + "\n",
+			[]string{`auth.yaml:3: `},
+		},
+		"syntax": {
+			"apps:\n  - id: acme\n    keys:\n  - secret: '" + password + "\n",
+			[]string{`auth.yaml:`},
+		},
+		"the same field twice": {
+			"apps:\n  - id: acme\n    keys:\n      - id: k\n        secret: " + password + "\n        secret: " + password + "\n",
+			[]string{`auth.yaml:6: `},
+		},
+		"many at once": {
+			`apps:
   - id: "a b"
     grace: soon
     join_ack: maybe
@@ -171,11 +180,16 @@ func TestEveryFaultIsToldWithItsLineAndWithoutSecrets(t *testing.T) {
 				`auth.yaml:23: permissions of key "k5": room "x": "nope" is no permission`,
 				`auth.yaml:25: app "b" is there twice`,
 				`auth.yaml:26: grace: "1s" is no time`,
-			}},
-		"permissions of the wrong kind": {"apps:\n  - id: a\n    keys:\n      - id: k\n        secret: " + password + "\n        permissions: all\n",
-			[]string{`permissions: want a list`}},
-		"a room with a word": {"apps:\n  - id: a\n    keys:\n      - id: k\n        secret: " + password + "\n        permissions: {x: y}\n",
-			[]string{`permissions of room "x": want a list of words`}},
+			},
+		},
+		"permissions of the wrong kind": {
+			"apps:\n  - id: a\n    keys:\n      - id: k\n        secret: " + password + "\n        permissions: all\n",
+			[]string{`permissions: want a list`},
+		},
+		"a room with a word": {
+			"apps:\n  - id: a\n    keys:\n      - id: k\n        secret: " + password + "\n        permissions: {x: y}\n",
+			[]string{`permissions of room "x": want a list of words`},
+		},
 		"no app": {"apps:\n", []string{`auth.yaml: there is no app`}},
 	} {
 		err := mustKeyring(t).Parse([]byte(test.yaml), "auth.yaml")

@@ -69,8 +69,10 @@ func NewKeyring(keys []string) (*Keyring, error) {
 		if apps[app] == nil {
 			apps[app] = &App{ID: app}
 		}
-		k.fixed = append(k.fixed, &Key{App: apps[app], Public: app + "." + key,
-			Permissions: AllPermissions(), Enabled: true, hash: sha256.Sum256([]byte(secret))})
+		k.fixed = append(k.fixed, &Key{
+			App: apps[app], Public: app + "." + key,
+			Permissions: AllPermissions(), Enabled: true, hash: sha256.Sum256([]byte(secret)),
+		})
 	}
 	if err := k.swap(nil); err != nil {
 		problems = append(problems, err.Error())

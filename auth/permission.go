@@ -27,8 +27,10 @@ const (
 )
 
 // words are the permissions in the order of their bits in a set.
-var words = [...]Permission{PermCreate, PermJoin, PermSubscribe, PermPublish, PermPresence,
-	PermMetrics, PermHistory, PermIntellect, PermStorage, PermPrivacy}
+var words = [...]Permission{
+	PermCreate, PermJoin, PermSubscribe, PermPublish, PermPresence,
+	PermMetrics, PermHistory, PermIntellect, PermStorage, PermPrivacy,
+}
 
 // set is a set of permissions, a bit each.
 type set uint16

@@ -90,8 +90,10 @@ type BuildInfo struct {
 // DisconnectReasons lists the values of the label `reason` of
 // presence_disconnects_total: every way in which a socket can end.
 func DisconnectReasons() []string {
-	return []string{"closed", "lost", "pong_timeout", "slow_consumer", "protocol", "policy",
-		"too_big", "drain", "kicked", "taken_over", "error"}
+	return []string{
+		"closed", "lost", "pong_timeout", "slow_consumer", "protocol", "policy",
+		"too_big", "drain", "kicked", "taken_over", "error",
+	}
 }
 
 // New returns a fresh set of collectors on a registry of its own, with those

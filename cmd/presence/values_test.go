@@ -58,8 +58,10 @@ func TestValuesAreReadWithTheirUnits(t *testing.T) {
 		{"list", []any{1}, "", "has an entry that is no text"},
 		{"list", 5, "", "is no list"},
 	} {
-		to := map[string]any{"time": new(time.Duration), "size": new(size), "rate": new(rate), "number": new(int),
-			"switch": new(bool), "text": new(string), "list": new([]string)}[test.kind]
+		to := map[string]any{
+			"time": new(time.Duration), "size": new(size), "rate": new(rate), "number": new(int),
+			"switch": new(bool), "text": new(string), "list": new([]string),
+		}[test.kind]
 		if got := kind(to); got != test.kind {
 			t.Fatalf("kind(%T) = %s, want %s", to, got, test.kind)
 		}
@@ -81,8 +83,15 @@ func FuzzValues(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for _, pair := range [][2]any{{new(time.Duration), new(time.Duration)}, {new(size), new(size)}, {new(rate), new(rate)},
-			{new(int), new(int)}, {new(bool), new(bool)}, {new(string), new(string)}, {new([]string), new([]string)}} {
+		for _, pair := range [][2]any{
+			{new(time.Duration), new(time.Duration)},
+			{new(size), new(size)},
+			{new(rate), new(rate)},
+			{new(int), new(int)},
+			{new(bool), new(bool)},
+			{new(string), new(string)},
+			{new([]string), new([]string)},
+		} {
 			if setValue(pair[0], s) != nil {
 				continue
 			}
