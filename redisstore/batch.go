@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -215,12 +216,30 @@ func (b *batch) answer(r *run) {
 		}
 	default:
 		b.failed(r, f)
-		if f == fateFailed || f == fateBroken {
-			b.lane.store.log.Error("a call to Redis failed", "op", opName(r.kind), "err", err)
+		b.refused(r, f, err.Error())
+	}
+}
+
+// refused tells everyone in r why Redis did not do it.
+func (b *batch) refused(r *run, f fate, text string) {
+	reference := ""
+	switch f {
+	case fateFailed, fateBroken:
+		reference = rand.Text()[:8]
+		b.lane.store.log.Error("a call to Redis failed", "op", opName(r.kind), "reference", reference, "err", text)
+	case fateFencedInc, fateFencedLease:
+		b.lane.store.metrics.FencedOperations.Add(float64(len(r.tasks)))
+	}
+	for _, t := range r.tasks {
+		if t.retry && (f == fateAway || f == fateNoScript || f == fateFencedLease) {
+			b.lane.unsettled(t, 0) // says nothing about the try before
+			continue
 		}
-		for _, t := range r.tasks {
-			b.lane.end(t, f, fateError(t.op, f, err.Error()))
+		err := fateError(t.op, f, text)
+		if reference != "" {
+			err.Message += " (reference " + reference + ")"
 		}
+		b.lane.end(t, f, err)
 	}
 }
 

@@ -74,7 +74,7 @@ func (b *batch) build(r *run) {
 		stamp := b.grant.stamp
 		b.eval(b.lane.store.scripts.open, 2)
 		b.put(b.conn(op, ":session:"), b.index(op, stamp),
-			b.id(op), wordZero, b.str(stamp), b.str(op.App), b.str(op.Key), b.str(op.Client),
+			b.id(op), b.number(b.grant.since), b.str(stamp), b.str(op.App), b.str(op.Key), b.str(op.Client),
 			b.number(op.Grace.Milliseconds()), wordNothing, b.number(b.validUntil))
 	case presence.OpTrack:
 		b.eval(b.lane.store.scripts.track, 1)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestADepartureLeavesEveryRoomOnce(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1")
@@ -35,6 +36,7 @@ func TestADepartureLeavesEveryRoomOnce(t *testing.T) {
 }
 
 func TestADepartureWhileRedisIsDownIsMadeWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always"), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
@@ -49,6 +51,7 @@ func TestADepartureWhileRedisIsDownIsMadeWhenItIsBack(t *testing.T) {
 // TestADepartureThatStoppedHalfWayIsFinished walks the saga by hand up to each
 // of its steps, as a process would that died there.
 func TestADepartureThatStoppedHalfWayIsFinished(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	died := openStore(t, srv, prefix, "n1")
@@ -99,6 +102,7 @@ func redisMs(t *testing.T, s *Store) int64 {
 // TestALateJoinBehindADepartureIsEndedAtTheFence sends a join by hand, valid
 // as long as one that was under way when the connection departed may be.
 func TestALateJoinBehindADepartureIsEndedAtTheFence(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1")
@@ -132,6 +136,7 @@ func TestALateJoinBehindADepartureIsEndedAtTheFence(t *testing.T) {
 }
 
 func TestAnOperationThatWaitsWhenItsConnectionDepartsIsNotSent(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
@@ -142,6 +147,7 @@ func TestAnOperationThatWaitsWhenItsConnectionDepartsIsNotSent(t *testing.T) {
 }
 
 func TestClosingMakesDeparturesAndBuriesTheStamp(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1")
@@ -165,6 +171,7 @@ func TestClosingMakesDeparturesAndBuriesTheStamp(t *testing.T) {
 }
 
 func TestClosingSaysWhatIsLeftWhenRedisIsAway(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	s, err := Open(t.Context(), Options{URL: srv.URL(), Prefix: prefix, NodeID: "n1"})
 	if err != nil {

@@ -1,2 +1,58 @@
-// Package redisstore is the only package that talks to Redis.
+// Package redisstore is the only package that talks to Redis: it keeps the
+// rooms and the connections there, and brings the events back.
+//
+// # What is where
+//
+// A room is one hash, a connection is one hash, and what must be finished is
+// in a list with deadlines (keys.go has all names):
+//
+//	presence:{app1:lobby}:members     #  → 1795569466197666        the revision
+//	                                  3f9ac1… → {"rev":…,"inc":…,"node":"n1.5",…}
+//	presence:{c3f}:session:3f9ac1…    app, key, client, node, inc, state, …
+//	                                  room:app1:lobby → p 0 {}
+//	presence:{c3f}:node:n1.5          3f9ac1… → inc                who holds it
+//	presence:{c3f}:due                3f9ac1… → deadline           ends, and when
+//	presence:{nodes}:registry         n1.5 → {"addr":…}            who is alive
+//
+// Everything is changed by scripts (package scripts), never by single
+// commands: what must change together does, and the event is published in the
+// same step.
+//
+// # Who does what
+//
+//	         Submit                      Depart
+//	           │                           │
+//	store.go   ▼                           ▼  departure.go
+//	         lane.go ◀── settle.go       close → leave × rooms → finish
+//	           │  repeats what             │     ▲
+//	           │  was not answered         │     └── expiry.go: what others left
+//	           ▼                           ▼
+//	batch.go, command.go: runs of one script, one pipeline ──▶ Redis
+//	outcome.go: what became of each ──▶ Done                    │
+//	                                                            ▼
+//	lease.go: may this node write, and until when     feed.go: events ──▶ sinks
+//
+// # What holds
+//
+// Every operation that Submit takes is answered within 2 s: done, refused
+// (certainly not sent), or unknown. What is unknown is settled when Redis is
+// back, and Done is called again.
+//
+// Every write carries the moment, on Redis's clock, until which it is valid
+// (lease.go). So a node that was cut off cannot write behind the back of those
+// who gave it up, and an operation without an answer is dead at a known time.
+//
+// The session of a connection lists a room before the connection joins it and
+// until its leave was answered. So whoever ends a connection needs nothing but
+// the session, and nothing that a process knew dies with it.
+//
+// A membership ends once: the script that removes the member is the one that
+// publishes, and finds nothing the second time.
+//
+// # One master
+//
+// This version works with one Redis server. A lane and a feed are for one
+// master, and everything that an operation needs is in one slot (the braces in
+// the keys), so that several masters are more lanes and feeds, chosen in
+// Store.lane.
 package redisstore

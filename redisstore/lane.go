@@ -101,13 +101,13 @@ type lane struct {
 	inner   fifo      // of the store: bounded by the connections there are
 	waiting int       // callers' operations that wait, those that share a read too
 	reads   map[string]*read
-	left    map[presence.ConnID]int64 // departed with operations unanswered → when, on the store's clock
-	highest int64                     // highest validUntil that was sent
+	left    departedSet // connections that departed with operations unanswered
+	highest int64       // highest validUntil that was sent
 	closed  bool
 }
 
 func newLane(s *Store) *lane {
-	l := &lane{store: s, reads: make(map[string]*read), left: make(map[presence.ConnID]int64)}
+	l := &lane{store: s, reads: make(map[string]*read)}
 	l.filled.L = &l.mu
 	return l
 }
@@ -191,13 +191,13 @@ func (l *lane) readDone(r *read) {
 
 // push queues an operation of the store's own, or a repeat. It is never
 // refused; after stop it is dropped, and false returned.
-func (l *lane) push(e task) bool {
+func (l *lane) push(t task) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	l.inner.push(e)
+	l.inner.push(t)
 	l.filled.Signal()
 	return true
 }
@@ -209,20 +209,35 @@ func (l *lane) depart(conn presence.ConnID) {
 	now := l.store.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for c, at := range l.left { // few: only those with operations unanswered
-		if now-at > 2*int64(opLife) {
-			delete(l.left, c)
-		}
-	}
-	l.left[conn] = now
+	l.left.add(conn, now)
 }
 
-// departed reports whether a connection ended with operations unanswered. It
-// is remembered for longer than those operations can live.
+// departed reports whether a connection ended with operations unanswered.
 func (l *lane) departed(conn presence.ConnID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.left[conn]
+	return l.left.has(conn)
+}
+
+// departedSet remembers connections for longer than an operation lives, and
+// less than twice as long, in two generations.
+type departedSet struct {
+	young, old map[presence.ConnID]struct{}
+	since      int64 // of the young ones
+}
+
+func (d *departedSet) add(conn presence.ConnID, now int64) {
+	if d.young == nil || now-d.since > 2*int64(opLife) {
+		d.old, d.young, d.since = d.young, make(map[presence.ConnID]struct{}), now
+	}
+	d.young[conn] = struct{}{}
+}
+
+func (d *departedSet) has(conn presence.ConnID) bool {
+	if _, ok := d.young[conn]; ok {
+		return true
+	}
+	_, ok := d.old[conn]
 	return ok
 }
 
@@ -263,52 +278,57 @@ func (l *lane) take(b *batch) bool {
 	return true
 }
 
-// admitLocked puts e into b, or into b's refusals.
-func (l *lane) admitLocked(b *batch, e task) {
+// admitLocked puts t into b, or into b's refusals.
+func (l *lane) admitLocked(b *batch, t task) {
 	switch {
-	case e.read != nil:
-		e.read.sent = true
-		l.waiting -= len(e.read.ops)
-	case e.step == nil && !e.retry:
+	case t.read != nil:
+		t.read.sent = true
+		l.waiting -= len(t.read.ops)
+	case t.step == nil && !t.retry:
 		l.waiting--
 	}
-	if err := l.objectionLocked(b, &e); err != nil {
-		b.refuse(e, err)
+	if t.step != nil || t.told {
+		t.at = b.now // nobody waits for it: its time begins when it is sent
+	}
+	if err := l.objectionLocked(b, &t); err != nil {
+		b.refuse(t, err)
 		return
 	}
-	b.add(e)
+	b.add(t)
 }
 
-// objectionLocked says why e may not be sent: nil when it may.
-func (l *lane) objectionLocked(b *batch, e *task) *presence.Error {
-	if l.closed && e.step == nil {
+// objectionLocked says why t may not be sent: nil when it may.
+func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
+	if l.closed && t.step == nil {
 		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
 	}
-	if e.step == nil && b.now-e.at > int64(maxWait) {
+	if t.step == nil && b.now-t.at > int64(maxWait) {
 		return presence.Errorf(presence.CodeUnavailable, "Redis is too slow: the operation waited for %d ms and was not sent",
-			(b.now-e.at)/1e6)
+			(b.now-t.at)/1e6)
 	}
-	if !writes(e.op.Kind) {
+	if !writes(t.op.Kind) {
 		return nil
 	}
 	if !b.mayWrite {
 		return errLapsed()
 	}
-	if e.step != nil {
+	if t.step != nil {
 		return nil
 	}
-	if len(l.left) > 0 {
-		if _, gone := l.left[e.op.Conn]; gone {
-			return presence.Errorf(presence.CodeUnavailable, "the connection has ended")
-		}
+	if l.left.has(t.op.Conn) {
+		return errDeparted()
 	}
-	if e.op.Kind != presence.OpOpen && e.op.Inc < b.grant.since {
+	if t.op.Kind != presence.OpOpen && t.op.Inc < b.grant.since {
 		// The connection was opened under a stamp that this node lost, with
 		// an older incarnation than any under this one: Redis may have
 		// forgotten its session, and a membership without one never ends.
 		return presence.Errorf(presence.CodeFenced, "this node lost its lease after the connection was opened; connect again")
 	}
 	return nil
+}
+
+func errDeparted() *presence.Error {
+	return presence.Errorf(presence.CodeUnavailable, "the connection has ended")
 }
 
 func errLapsed() *presence.Error {
@@ -334,7 +354,7 @@ type fifo struct {
 
 func (q *fifo) len() int { return q.n }
 
-func (q *fifo) push(e task) {
+func (q *fifo) push(t task) {
 	if q.n == len(q.ring) {
 		grown := make([]task, max(64, 2*q.n))
 		for i := range q.n {
@@ -342,14 +362,14 @@ func (q *fifo) push(e task) {
 		}
 		q.ring, q.first = grown, 0
 	}
-	q.ring[(q.first+q.n)%len(q.ring)] = e
+	q.ring[(q.first+q.n)%len(q.ring)] = t
 	q.n++
 }
 
 func (q *fifo) pop() task {
-	e := q.ring[q.first]
+	t := q.ring[q.first]
 	q.ring[q.first] = task{} // let go of the operation
 	q.first = (q.first + 1) % len(q.ring)
 	q.n--
-	return e
+	return t
 }

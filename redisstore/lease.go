@@ -45,9 +45,6 @@ const (
 	// that are missing end the feed's link, so not sooner than a slow Redis
 	// brings them.
 	probePause = 500 * time.Millisecond
-	// probeLimit is the age of the last returned probe from which the feed
-	// counts as deaf.
-	probeLimit = 10 * time.Second
 )
 
 // errFenced: the registry does not have our stamp.
@@ -117,20 +114,6 @@ func newLease(s *Store) *lease {
 	l.scripts.register, l.scripts.beat = newScript("register"), newScript("beat")
 	l.scripts.retire, l.scripts.bury = newScript("retire"), newScript("bury")
 	return l
-}
-
-// condition is a fact with the time of its last change.
-type condition struct {
-	ok    bool
-	since time.Time
-	text  string
-}
-
-func (c *condition) set(ok bool, since time.Time, text string) {
-	if c.since.IsZero() || c.ok != ok {
-		c.ok, c.since = ok, since
-	}
-	c.text = text
 }
 
 // registryValue is what a node says of itself in the registry.
@@ -293,9 +276,10 @@ func (l *lease) keepEpoch(ctx context.Context, stamp string) error {
 	return l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
 }
 
-// lookForRestart loads the scripts into a Redis that was started anew.
+// lookForRestart makes a Redis that was started anew what it was: it has
+// forgotten the scripts, its settings and, where it came back empty, the schema.
 func (l *lease) lookForRestart(ctx context.Context) error {
-	info, err := readInfo(ctx, l.client, "server")
+	info, err := readInfo(ctx, l.client, "server", "memory")
 	if err != nil {
 		return err
 	}
@@ -305,7 +289,7 @@ func (l *lease) lookForRestart(ctx context.Context) error {
 	}
 	if l.runID != "" {
 		l.log.Warn("Redis was started anew; loading the scripts", "node", l.opts.NodeID)
-		if err := loadScripts(ctx, l.client); err != nil {
+		if err := errors.Join(loadScripts(ctx, l.client), l.store.prepare(ctx, info)); err != nil {
 			return err
 		}
 	}
@@ -334,52 +318,6 @@ func (l *lease) untilDead(validUntil int64) time.Duration {
 	g := l.grant.Load()
 	ms := validUntil + l.opts.ClockSkew.Milliseconds() + 1 - g.lower(l.store.clock())
 	return time.Duration(ms) * time.Millisecond
-}
-
-// observe brings the conditions and the gauges up to date after a beat.
-func (l *lease) observe(err error) {
-	now := time.Now()
-	text := "Redis answers"
-	if err != nil {
-		text = "Redis does not answer: " + err.Error()
-	}
-	l.mu.Lock()
-	was := l.redis
-	l.redis.set(err == nil, now, text)
-	l.mu.Unlock()
-	l.look(now)
-	master := l.client.Options().Addr
-	l.opts.Metrics.RedisUp.WithLabelValues(master).Set(bit(err == nil))
-	if was.since.IsZero() || was.ok == (err == nil) {
-		return
-	}
-	if err != nil {
-		l.log.Warn("Redis does not answer; requests are refused until it does", "node", l.opts.NodeID, "master", master, "err", err)
-	} else {
-		l.log.Info("Redis answers again", "node", l.opts.NodeID, "master", master,
-			"took_ms", now.Sub(was.since).Milliseconds())
-	}
-}
-
-// look brings the conditions that change with time alone up to date.
-func (l *lease) look(now time.Time) (redis, hold, hear condition) {
-	age := l.feed.probeAge()
-	g := l.grant.Load()
-	left := time.Duration(g.end-g.upper(l.store.clock())) * time.Millisecond
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if left > 0 {
-		l.hold.set(true, now, "this node is "+g.stamp)
-	} else {
-		l.hold.set(false, now.Add(left), "the lease of "+g.stamp+" has ended; this node may not write")
-	}
-	if age < probeLimit {
-		l.hear.set(true, now, fmt.Sprintf("the last probe that came back is %d ms old", age.Milliseconds()))
-	} else {
-		l.hear.set(false, now, "no probe came back through Redis's pub/sub; this node may miss events")
-	}
-	l.opts.Metrics.LeaseRemaining.Set(max(0, left.Seconds()))
-	return l.redis, l.hold, l.hear
 }
 
 // retire gives the lease up by consent, so that nobody has to wait for its
@@ -411,11 +349,4 @@ func (l *lease) retire(ctx context.Context) error {
 		return fmt.Errorf("bury %s: %w", g.stamp, err)
 	}
 	return nil
-}
-
-func bit(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

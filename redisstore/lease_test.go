@@ -17,6 +17,7 @@ func contextWithin(t *testing.T, d time.Duration) (context.Context, context.Canc
 }
 
 func TestAWriteIsValidAsLongAsEveryoneCanKnowOfIt(t *testing.T) {
+	t.Parallel()
 	ms := int64(time.Millisecond)
 	// Redis said 1,000,000 to a request that took from 100 to 140 ms.
 	g := &grant{now: 1_000_000, end: 1_006_000, sent: 100 * ms, got: 140 * ms}
@@ -47,6 +48,7 @@ func TestAWriteIsValidAsLongAsEveryoneCanKnowOfIt(t *testing.T) {
 }
 
 func TestTheRegistrySaysWhoIsAlive(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.Addr = "10.0.0.1:9000" })
@@ -74,6 +76,7 @@ func TestTheRegistrySaysWhoIsAlive(t *testing.T) {
 }
 
 func TestALapsedLeaseRefusesWritesAndRevives(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.LeaseTTL, o.LeaseBeat = 600*time.Millisecond, 100*time.Millisecond })
 	c := connect(t, s)
@@ -134,6 +137,7 @@ func check(t *testing.T, s *Store, name string) presence.Check {
 }
 
 func TestANodeWhoseStampIsGoneTakesANewOne(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.LeaseBeat = 100 * time.Millisecond })
@@ -159,6 +163,7 @@ func awaitStampChange(t *testing.T, s *Store, from string) {
 }
 
 func TestARedisThatComesBackEmptyServesNewConnections(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
 	old := connect(t, s)
@@ -172,6 +177,7 @@ func TestARedisThatComesBackEmptyServesNewConnections(t *testing.T) {
 	srv.Restart(t)
 	rdb := srv.Client(t)
 	awaitStampChange(t, s, stamp)
+	awaitThat(t, "the schema is written again", func() bool { return rdb.Exists(t.Context(), s.keys.schema()).Val() == 1 })
 	awaitLease(t, s, true)
 	fails(t, s, old.op(presence.OpJoin, "lobby"), presence.CodeFenced)
 	young := connect(t, s)

@@ -181,7 +181,7 @@ func (l *lane) unsettled(t task, validUntil int64) {
 		t.valid = validUntil
 	}
 	if l.departed(t.op.Conn) {
-		l.end(t, fateLost, presence.Errorf(presence.CodeUnavailable, "the connection has ended"))
+		l.end(t, fateLost, errDeparted())
 		return
 	}
 	if !t.told {

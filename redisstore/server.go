@@ -95,13 +95,21 @@ func (s *Store) inspect(ctx context.Context) error {
 	if role := info["role"]; role != "master" {
 		return fmt.Errorf("redis at %s is a replica (%s); name its master", s.master, role)
 	}
+	if err := s.prepare(ctx, info); err != nil {
+		return err
+	}
+	s.lease.runID = info["run_id"]
+	s.log.Info("Redis is there", "node", s.opts.NodeID, "master", s.master, "version", version)
+	return nil
+}
+
+// prepare does what each start of a server needs, ours or not.
+func (s *Store) prepare(ctx context.Context, info map[string]string) error {
 	if err := s.checkSchema(ctx); err != nil {
 		return err
 	}
 	s.checkPolicy(info)
 	s.checkNotifications(ctx)
-	s.lease.runID = info["run_id"]
-	s.log.Info("Redis is there", "node", s.opts.NodeID, "master", s.master, "version", version)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 )
 
 func TestAServerThatCannotWorkIsRefused(t *testing.T) {
+	t.Parallel()
 	refused := func(t *testing.T, o Options, want string) {
 		t.Helper()
 		o.NodeID = "n1"
@@ -57,6 +58,7 @@ func TestAServerThatCannotWorkIsRefused(t *testing.T) {
 }
 
 func TestNotificationsAreAddedToWhatIsSet(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, "--notify-keyspace-events", "Kg")
 	openStore(t, srv, redistest.Prefix(t), "n1", func(o *Options) { o.ManageNotifications = false })
 	rdb := srv.Client(t)
@@ -75,6 +77,7 @@ func TestNotificationsAreAddedToWhatIsSet(t *testing.T) {
 }
 
 func TestReadinessNamesEveryPart(t *testing.T) {
+	t.Parallel()
 	s := openStore(t, redistest.Shared(t), redistest.Prefix(t), "n1")
 	for _, name := range []string{"redis", "lease", "feed"} {
 		if c := check(t, s, name); !c.OK || c.Since.IsZero() || c.Text == "" {

@@ -95,7 +95,7 @@ func (q *settler) has(conn presence.ConnID) bool {
 }
 
 func (q *settler) giveUp(t task) {
-	q.store.lane(t.op).end(t, fateLost, presence.Errorf(presence.CodeUnavailable, "the connection has ended"))
+	q.store.lane(t.op).end(t, fateLost, errDeparted())
 }
 
 // run settles until ctx ends, and then gives up what is left.
@@ -153,7 +153,7 @@ func (q *settler) settle(t task) {
 		})
 		return
 	}
-	t.retry, t.at = true, q.store.clock()
+	t.retry = true
 	if !q.store.lane(t.op).push(t) {
 		q.giveUp(t)
 	}

@@ -29,6 +29,7 @@ func stalled(t *testing.T, s *Store, srv *redistest.Server, ops ...presence.Op) 
 }
 
 func TestWhatRedisDidNotAnswerIsSettledOnce(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1")
@@ -91,6 +92,7 @@ func TestWhatRedisDidNotAnswerIsSettledOnce(t *testing.T) {
 }
 
 func TestAnOpenThatWasNotAnsweredLeavesNoSession(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
 	var opens []presence.Op
@@ -109,6 +111,7 @@ func TestAnOpenThatWasNotAnsweredLeavesNoSession(t *testing.T) {
 }
 
 func TestAConnectionThatDepartsWithAnUnknownJoinLeavesNoGhost(t *testing.T) {
+	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := openStore(t, srv, prefix, "n1")
@@ -146,4 +149,52 @@ func TestAConnectionThatDepartsWithAnUnknownJoinLeavesNoGhost(t *testing.T) {
 			t.Errorf("%s joined %d times and left %d times", conn, joined, n)
 		}
 	}
+}
+
+// TestACallThatFailedHalfWayIsRepeatedOneByOne lets Redis refuse the channel
+// of one room in the middle of a call: what ran before it stays, and is not
+// published again.
+func TestACallThatFailedHalfWayIsRepeatedOneByOne(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	k := keys{prefix}
+	rooms := []string{"a", "denied", "b"}
+	args := []any{"acl", "setuser", "u", "on", ">p", "+@all", "~*", "resetchannels", "&*:ctl:*", "&" + k.feed(app, "a"), "&" + k.feed(app, "b")}
+	if err := rdb.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	seen := listen(t, rdb, k, "a", "b")
+	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.URL = "redis://u:p@" + srv.Addr() + "/0" })
+	c := connect(t, s)
+	for _, room := range rooms {
+		must(t, s, c.op(presence.OpTrack, room))
+	}
+	// All three are taken together: the writers find them at once.
+	waits := make([]outcomes, len(rooms))
+	s.lanes[0].mu.Lock()
+	for i, room := range rooms {
+		waits[i] = make(outcomes, 1)
+		op := c.op(presence.OpJoin, room)
+		op.Done = waits[i]
+		s.lanes[0].queue.push(task{op: &op, at: s.clock()})
+		s.lanes[0].waiting++
+	}
+	s.lanes[0].filled.Signal()
+	s.lanes[0].mu.Unlock()
+	for i, room := range rooms { // the repeat finds that the denied one is stored, too
+		if op := waits[i].next(t); op.Err != nil {
+			t.Errorf("join of %s: got %v, unknown %v", room, op.Err, op.Unknown)
+		}
+	}
+	all := seen.await(t, "two joins", func(all []presence.Event) bool { return len(all) >= 2 })
+	if n := counts(all, presence.KindJoin)[c.conn]; n != 2 || len(all) != 2 {
+		t.Errorf("got %+v, want two joins", all)
+	}
+	if err := rdb.Do(t.Context(), "acl", "setuser", "u", "allchannels").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.Depart(c.departure(presence.ReasonClosed))
+	awaitDepartures(t, s)
+	wantEmpty(t, rdb, prefix)
 }

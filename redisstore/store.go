@@ -98,6 +98,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.run()
 	if err := s.awaitProbe(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opLife)
+		defer cancel()
 		return nil, errors.Join(err, s.Close(ctx))
 	}
 	return s, nil
@@ -152,7 +154,11 @@ func (s *Store) connect(ctx context.Context) error {
 	if err := loadScripts(ctx, s.control); err != nil {
 		return err
 	}
-	return s.lease.register(ctx)
+	if err := s.lease.register(ctx); err != nil {
+		return err
+	}
+	s.lease.observe(nil)
+	return nil
 }
 
 // run starts the goroutines.

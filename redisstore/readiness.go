@@ -1,0 +1,86 @@
+package redisstore
+
+import (
+	"fmt"
+	"time"
+)
+
+// What this node's readiness depends on here: Redis answers, the lease is
+// held, the feed hears; each with the time since when it is as it is. They
+// decide nothing but what is said: who hears nothing declares nobody gone
+// (invariant 11).
+
+// probeLimit is the age of the last returned probe from which the feed counts
+// as deaf.
+const probeLimit = 10 * time.Second
+
+// condition is a fact with the time of its last change.
+type condition struct {
+	ok    bool
+	since time.Time
+	text  string
+}
+
+func (c *condition) set(ok bool, since time.Time, text string) {
+	if c.since.IsZero() || c.ok != ok {
+		c.ok, c.since = ok, since
+	}
+	c.text = text
+}
+
+// observe brings the conditions and the gauges up to date after a beat.
+func (l *lease) observe(err error) {
+	now := time.Now()
+	text := "Redis answers"
+	if err != nil {
+		text = "Redis does not answer: " + err.Error()
+	}
+	l.mu.Lock()
+	was := l.redis
+	l.redis.set(err == nil, now, text)
+	l.mu.Unlock()
+	l.look(now)
+	master := l.client.Options().Addr
+	l.opts.Metrics.RedisUp.WithLabelValues(master).Set(bit(err == nil))
+	if was.since.IsZero() || was.ok == (err == nil) {
+		return
+	}
+	if err != nil {
+		l.log.Warn("Redis does not answer; requests are refused until it does", "node", l.opts.NodeID, "master", master, "err", err)
+	} else {
+		l.log.Info("Redis answers again", "node", l.opts.NodeID, "master", master,
+			"took_ms", now.Sub(was.since).Milliseconds())
+	}
+}
+
+// look brings the conditions that change with time alone up to date.
+func (l *lease) look(now time.Time) (redis, hold, hear condition) {
+	age := l.feed.probeAge()
+	g := l.grant.Load()
+	left := time.Duration(g.end-g.upper(l.store.clock())) * time.Millisecond
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if left > 0 {
+		l.hold.set(true, now, "this node is "+g.stamp)
+	} else {
+		l.hold.set(false, now.Add(left), "the lease of "+g.stamp+" has ended; this node may not write")
+	}
+	if age < probeLimit {
+		l.hear.set(true, now, fmt.Sprintf("the last probe that came back is %d ms old", age.Milliseconds()))
+	} else {
+		at := now
+		if age < time.Hour {
+			at = now.Add(probeLimit - age)
+		}
+		l.hear.set(false, at, "no probe came back through Redis's pub/sub; this node may miss events")
+	}
+	l.opts.Metrics.LeaseRemaining.Set(max(0, left.Seconds()))
+	return l.redis, l.hold, l.hear
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
