@@ -458,10 +458,6 @@ var Requests = class {
 	constructor(timeoutMs) {
 		this.#timeoutMs = timeoutMs;
 	}
-	/** How many requests have no answer yet. */
-	get size() {
-		return this.#pending.size;
-	}
 	/** From here on requests wait for {@link open}. */
 	wait() {
 		this.#waiting ??= [];
@@ -540,10 +536,6 @@ function frame(type, body, payload, ackId) {
 /** Finds the topics of a frame by its `type`. */
 var Router = class {
 	#topics = /* @__PURE__ */ new Map();
-	/** How many types are listened for. */
-	get size() {
-		return this.#topics.size;
-	}
 	add(type, topic) {
 		this.#topics.set(type, (this.#topics.get(type) ?? /* @__PURE__ */ new Set()).add(topic));
 	}

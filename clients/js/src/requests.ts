@@ -56,11 +56,6 @@ export class Requests {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** How many requests have no answer yet. */
-  get size(): number {
-    return this.#pending.size;
-  }
-
   /** From here on requests wait for {@link open}. */
   wait(): void {
     this.#waiting ??= [];

@@ -35,11 +35,6 @@ export type Send = (request: Request) => Promise<unknown>;
 export class Router {
   readonly #topics = new Map<string, Set<Topic>>();
 
-  /** How many types are listened for. */
-  get size(): number {
-    return this.#topics.size;
-  }
-
   add(type: string, topic: Topic): void {
     this.#topics.set(type, (this.#topics.get(type) ?? new Set()).add(topic));
   }

@@ -19,8 +19,6 @@ export class FakeClient {
   readonly requests: ClientRequest[] = [];
   readonly closed: Promise<number>;
   readonly #socket: Socket;
-  readonly #arrivals = new EventEmitter();
-  #claimed = 0;
 
   constructor(socket: Socket, url: string, answer: (request: ClientRequest, client: FakeClient) => Answer) {
     this.query = new URL(url, 'ws://fake').searchParams;
@@ -33,22 +31,7 @@ export class FakeClient {
       this.requests.push(request);
       const reply = answer(request, this);
       if (reply !== null) this.acknowledge(request, reply);
-      this.#arrivals.emit('request');
     });
-  }
-
-  /** The next request that was not asked for yet. */
-  async next(): Promise<ClientRequest> {
-    while (this.requests.length <= this.#claimed) await once(this.#arrivals, 'request');
-    return this.requests[this.#claimed++]!;
-  }
-
-  /** The next request of that type; those before it are passed over. */
-  async nextOf(type: string): Promise<ClientRequest> {
-    for (;;) {
-      const request = await this.next();
-      if (request.type === type) return request;
-    }
   }
 
   acknowledge(request: ClientRequest, answer: Exclude<Answer, null>): void {
