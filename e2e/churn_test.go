@@ -81,6 +81,78 @@ func TestRandomChurnEndsInOneTruth(t *testing.T) {
 	eventually(t, "Redis holds what it held before", func() bool { return p.size(t) == before })
 }
 
+func TestRandomChurnThroughOutagesLeavesNoGhost(t *testing.T) {
+	p := startPairOn(t, []string{"--appendonly", "yes", "--appendfsync", "always"}, unlimited...)
+	nodes := []*node{p.n1, p.n2}
+	var observers []*audience
+	for i, n := range nodes {
+		for r := range churnRooms {
+			o := watching(t, n, fmt.Sprintf("o%d.%d", i, r), "room:"+strconv.Itoa(r))
+			o.gaps = true
+			observers = append(observers, o)
+		}
+	}
+	c := churn{t: t, nodes: nodes, seed: rand.Uint64(), stop: make(chan struct{}), tries: true}
+	t.Logf("seed %d", c.seed)
+	done := make(chan struct{})
+	var survivors []*restless
+	go func() {
+		defer close(done)
+		survivors = c.run()
+	}()
+	for _, step := range []struct {
+		run  time.Duration
+		down func()
+		away time.Duration
+		up   func()
+	}{
+		{time.Second, func() { p.redis.Pause(t) }, 500 * time.Millisecond, func() { p.redis.Resume(t) }},
+		{time.Second, func() { p.redis.Pause(t) }, 3 * time.Second, func() { p.redis.Resume(t) }}, // longer than the lease
+		{time.Second, func() { p.redis.Kill(t) }, 0, func() { p.redis.Restart(t) }},
+		{time.Second, func() {}, 0, func() {}},
+	} {
+		<-time.After(step.run)
+		step.down()
+		<-time.After(step.away)
+		step.up()
+	}
+	close(c.stop)
+	<-done
+	t.Logf("%d connections, %d requests, %d still there", c.connections, c.requests, len(survivors))
+
+	alive := map[string]bool{}
+	for _, s := range survivors {
+		alive[s.id] = true
+		if err := s.settle(); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+	}
+	for _, o := range observers {
+		eventually(t, o.room+" holds nobody who has gone", func() bool {
+			for id := range p.listed(t, o.room) {
+				if !alive[id] {
+					return false
+				}
+			}
+			return true
+		})
+		o.sees(p.listed(t, o.room))
+		o.silent()
+		if got := o.got(o.room); !maps.Equal(got, o.known) {
+			t.Errorf("%s: get lists %v, told was %v", o.name, got, o.known)
+		}
+	}
+	for _, s := range survivors {
+		s.conn.Close()
+	}
+	for _, o := range observers {
+		o.sees(map[string]string{})
+		if m := p.members(t, o.room); len(m) != 0 {
+			t.Errorf("%s: ghosts: %v", o.room, m)
+		}
+	}
+}
+
 // size is the number of keys, but for the few that each node has for itself.
 func (p *pair) size(t testing.TB) (n int) {
 	t.Helper()
@@ -102,6 +174,7 @@ type churn struct {
 	nodes []*node
 	seed  uint64
 	stop  chan struct{}
+	tries bool // Redis goes away meanwhile: requests may be refused for that
 
 	mu                    sync.Mutex // protects the following
 	connections, requests int
@@ -181,8 +254,13 @@ func (s *restless) live(c *churn) error {
 		return err
 	}
 	s.conn, s.r, s.under = conn, bufio.NewReader(conn), map[string]request{}
-	if _, err := http.ReadResponse(s.r, nil); err != nil {
+	res, err := http.ReadResponse(s.r, nil)
+	if err != nil {
 		return err
+	}
+	if res.StatusCode == http.StatusServiceUnavailable && c.tries {
+		s.conn = nil
+		return conn.Close()
 	}
 	first, err := s.read()
 	if err != nil {
@@ -202,7 +280,7 @@ func (s *restless) live(c *churn) error {
 			return s.end(conn)
 		}
 		for len(s.under) > 0 {
-			if err := s.hear(); err != nil {
+			if err := s.hear(c); err != nil {
 				return err
 			}
 		}
@@ -270,7 +348,7 @@ func (s *restless) read() (f frame, err error) {
 
 // hear takes one frame; an acknowledgement must be what the client's own
 // account of itself says.
-func (s *restless) hear() error {
+func (s *restless) hear(c *churn) error {
 	f, err := s.read()
 	if err != nil {
 		return err
@@ -283,6 +361,12 @@ func (s *restless) hear() error {
 		return fmt.Errorf("an acknowledgement that is not owed: %s", f.raw)
 	}
 	delete(s.under, f.Body.AckID)
+	if c.tries { // what was refused may have been done: the client cannot know
+		if f.Body.Err != nil && f.Body.Err.Name == "InternalError" {
+			return fmt.Errorf("%s", f.raw)
+		}
+		return nil
+	}
 	want := ""
 	_, member := s.member[q.room]
 	switch q.kind {
@@ -309,6 +393,31 @@ func (s *restless) hear() error {
 	}
 	if got := f.Body.Err; (got == nil) != (want == "") || got != nil && got.Name != want {
 		return fmt.Errorf("%s in %s: got %s, want error %q", q.kind, q.room, f.raw, want)
+	}
+	return nil
+}
+
+// settle asks in every room until it is answered: an answer comes behind
+// whatever was unknown of this connection there.
+func (s *restless) settle() error {
+	for room := range churnRooms {
+		for answered := false; !answered; {
+			s.asked++
+			id := strconv.Itoa(s.asked)
+			if _, err := s.conn.Write(masked(ws.OpText, `{"type":"ds:client:room:presence:count","body":{"roomId":"room:`+strconv.Itoa(room)+`"},"ackId":"`+id+`"}`)); err != nil {
+				return err
+			}
+			for {
+				f, err := s.read()
+				if err != nil {
+					return err
+				}
+				if f.Body.AckID == id {
+					answered = f.Body.Err == nil
+					break
+				}
+			}
+		}
 	}
 	return nil
 }
