@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,20 +22,19 @@ import (
 //
 //	go test -run ^$ -bench Submit -benchtime 300000x ./redisstore
 func BenchmarkSubmit(b *testing.B) {
-	for _, kind := range []presence.OpKind{presence.OpJoin, presence.OpUpdate, presence.OpLeave} {
-		b.Run(kind.String(), func(b *testing.B) { benchmarkSubmit(b, kind) })
+	for _, under := range []int{16, 1024} { // operations under way: an idle node, and a busy one
+		for _, kind := range []presence.OpKind{presence.OpJoin, presence.OpUpdate, presence.OpLeave} {
+			b.Run(fmt.Sprintf("%s/%d", kind, under), func(b *testing.B) { benchmarkSubmit(b, kind, under) })
+		}
 	}
 }
 
-// benchFlight is how many operations are under way: what a busy node has.
-const benchFlight = 1024
-
-func benchmarkSubmit(b *testing.B, kind presence.OpKind) {
+func benchmarkSubmit(b *testing.B, kind presence.OpKind, under int) {
 	srv := redistest.Start(b, "--hash-max-listpack-entries", "128", "--hash-max-listpack-value", "512")
 	rdb := srv.Client(b)
 	s := openStore(b, srv, "bench", "n1")
 	ops := make([]presence.Op, max(b.N, 1))
-	f := &flight{slots: make(chan struct{}, benchFlight)}
+	f := &flight{slots: make(chan struct{}, under)}
 	for i := range ops {
 		c := client{conn: presence.NewConnID(), inc: s.lease.grant.Load().now}
 		ops[i] = c.op(kind, fmt.Sprintf("room%d", i/10))
@@ -54,6 +54,33 @@ func benchmarkSubmit(b *testing.B, kind presence.OpKind) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	f.run(b, s, ops)
+	b.StopTimer()
+	n := float64(b.N)
+	b.ReportMetric(float64((processCPU(b)-here).Nanoseconds())/1e3/n, "µs-go/op")
+	b.ReportMetric(float64((redisCPU(b, rdb)-there).Nanoseconds())/1e3/n, "µs-redis/op")
+}
+
+// BenchmarkLife is a whole connection: open, track, join, close, leave,
+// finish, with 256 of them at a time.
+func BenchmarkLife(b *testing.B) {
+	srv := redistest.Start(b, "--hash-max-listpack-entries", "128", "--hash-max-listpack-value", "512")
+	rdb := srv.Client(b)
+	s := openStore(b, srv, "bench", "n1")
+	here, there := processCPU(b), redisCPU(b, rdb)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	b.ResetTimer()
+	for range 256 {
+		all.Go(func() {
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				c := connect(b, s)
+				c.enter(b, s, fmt.Sprintf("room%d", n/10))
+				s.Depart(c.departure(presence.ReasonClosed))
+			}
+		})
+	}
+	all.Wait()
+	awaitDepartures(b, s)
 	b.StopTimer()
 	n := float64(b.N)
 	b.ReportMetric(float64((processCPU(b)-here).Nanoseconds())/1e3/n, "µs-go/op")
