@@ -13,38 +13,38 @@ local valid_until, floor, stamp, max = tonumber(ARGV[1]), tonumber(ARGV[2]), ARG
 if ms > valid_until then return redis.error_reply('FENCED lease') end
 local now = format('%.0f', ms)
 
-local function join(key, channel, conn, inc, retry, tail)
-  local found = try('HMGET', key, '#', conn)
-  if found.err then return 'BROKEN' end
-  local last, old = found[1], found[2]
-  if last and not tonumber(last) then return 'BROKEN' end
-
-  local kind, at, prev = 'update', now, last or '1' -- no `#` beside members, by somebody's hand: a gap, so all look
-  if old then
-    local old_inc, old_at, old_tail = match(old, MEMBER)
-    if not old_inc then return 'BROKEN' end
-    if tonumber(old_inc) > tonumber(inc) then return 'FENCED inc' end
-    if retry == '1' and old_inc == inc and old_tail == tail then return 0 end
-    at = old_at
-  else
-    local fields = call('HLEN', key)
-    if max > 0 and fields - (last and 1 or 0) >= max then return 'FULL' end
-    kind = 'join'
-    if fields == 0 then prev = '0' end
-  end
-
-  local rev = last and last + 1 or us
-  if rev < floor then rev = floor end
-  local digits = format('%.0f', rev)
-  local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
-  call('HSET', key, '#', digits, conn, value)
-  call('SPUBLISH', channel, kind .. ' ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
-  return rev
-end
-
 local results = {}
 for i = 1, #KEYS do
   local a = 5 * i -- behind 4 arguments for all, 5 for each
-  results[i] = join(KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4])
+  local key, channel, conn, inc, retry, tail = KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  repeat -- once: a break ends this operation, and not its neighbours
+    local found = try('HMGET', key, '#', conn)
+    if found.err then results[i] = 'BROKEN' break end
+    local last, old = found[1], found[2]
+    local count = tonumber(last)
+    if last and not count then results[i] = 'BROKEN' break end
+
+    local kind, at, prev = 'update', now, last or '1' -- no `#` beside members, by somebody's hand: a gap, so all look
+    if old then
+      local old_inc, old_at, old_tail = match(old, MEMBER)
+      if not old_inc then results[i] = 'BROKEN' break end
+      if tonumber(old_inc) > tonumber(inc) then results[i] = 'FENCED inc' break end
+      if retry == '1' and old_inc == inc and old_tail == tail then results[i] = 0 break end
+      at = old_at
+    else
+      local fields = call('HLEN', key)
+      if max > 0 and fields - (last and 1 or 0) >= max then results[i] = 'FULL' break end
+      kind = 'join'
+      if fields == 0 then prev = '0' end
+    end
+
+    local rev = count and count + 1 or us
+    if rev < floor then rev = floor end
+    local digits = format('%.0f', rev)
+    local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
+    call('HSET', key, '#', digits, conn, value)
+    call('SPUBLISH', channel, kind .. ' ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
+    results[i] = rev
+  until true
 end
 return results

@@ -13,30 +13,30 @@ local valid_until, floor, stamp = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 if ms > valid_until then return redis.error_reply('FENCED lease') end
 local now = format('%.0f', ms)
 
-local function update(key, channel, conn, inc, retry, tail)
-  local found = try('HMGET', key, '#', conn)
-  if found.err then return 'BROKEN' end
-  local last, old = found[1], found[2]
-  if last and not tonumber(last) then return 'BROKEN' end
-  if not old then return 'ABSENT' end
-  local old_inc, at, old_tail = match(old, MEMBER)
-  if not old_inc then return 'BROKEN' end
-  if tonumber(old_inc) > tonumber(inc) then return 'FENCED inc' end
-  if retry == '1' and old_inc == inc and old_tail == tail then return 0 end
-
-  local prev = last or '1' -- no `#` beside members, by somebody's hand: a gap, so that every node looks
-  local rev = last and last + 1 or us
-  if rev < floor then rev = floor end
-  local digits = format('%.0f', rev)
-  local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
-  call('HSET', key, '#', digits, conn, value)
-  call('SPUBLISH', channel, 'update ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
-  return rev
-end
-
 local results = {}
 for i = 1, #KEYS do
   local a = 5 * i - 1 -- behind 3 arguments for all, 5 for each
-  results[i] = update(KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4])
+  local key, channel, conn, inc, retry, tail = KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
+  repeat -- once: a break ends this operation, and not its neighbours
+    local found = try('HMGET', key, '#', conn)
+    if found.err then results[i] = 'BROKEN' break end
+    local last, old = found[1], found[2]
+    local count = tonumber(last)
+    if last and not count then results[i] = 'BROKEN' break end
+    if not old then results[i] = 'ABSENT' break end
+    local old_inc, at, old_tail = match(old, MEMBER)
+    if not old_inc then results[i] = 'BROKEN' break end
+    if tonumber(old_inc) > tonumber(inc) then results[i] = 'FENCED inc' break end
+    if retry == '1' and old_inc == inc and old_tail == tail then results[i] = 0 break end
+
+    local prev = last or '1' -- no `#` beside members, by somebody's hand: a gap, so that every node looks
+    local rev = count and count + 1 or us
+    if rev < floor then rev = floor end
+    local digits = format('%.0f', rev)
+    local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
+    call('HSET', key, '#', digits, conn, value)
+    call('SPUBLISH', channel, 'update ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
+    results[i] = rev
+  until true
 end
 return results
