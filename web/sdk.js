@@ -905,7 +905,8 @@ var JoinedRoom = class {
 	}
 	async #join() {
 		const { data } = await this.#host.request("room:join", { roomId: this.id });
-		const nsp = typeof data === "string" ? data : data.nspRoomId;
+		const nsp = typeof data === "string" ? data : data?.nspRoomId;
+		if (typeof nsp !== "string") throw protocolError(`the answer to the join of "${this.id}" names no room`);
 		this.#messages.attach(nsp);
 		this.presence.subscriptions.attach(nsp);
 	}
@@ -1108,7 +1109,7 @@ var RelayBox = class {
 		this.#socketLife.abort(error);
 		this.#requests.close(error, closeCode);
 		for (const { room } of [...this.#rooms.values()]) if (again) room.lose(error);
-		else room.end(disconnected(`room "${room.id}" ended with the connection: ${error.message}`));
+		else room.end(error);
 	}
 	async #restore(signal) {
 		const rooms = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.leaving === void 0);

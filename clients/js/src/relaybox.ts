@@ -2,7 +2,7 @@
 
 import { type Backoff } from './backoff';
 import { Connection, type Frame } from './connection';
-import { disconnected, invalid, type RelayBoxError } from './errors';
+import { invalid, type RelayBoxError } from './errors';
 import { Requests } from './requests';
 import { JoinedRoom, PendingRoom, type RoomHost } from './room';
 import { Router } from './subscriptions';
@@ -147,7 +147,7 @@ export class RelayBox {
     this.#requests.close(error, closeCode);
     for (const { room } of [...this.#rooms.values()]) {
       if (again) room.lose(error);
-      else room.end(disconnected(`room "${room.id}" ended with the connection: ${error.message}`));
+      else room.end(error);
     }
   }
 

@@ -8,7 +8,7 @@
 // can say how long they would wait.
 
 import { delayMs, pause, type Backoff } from './backoff';
-import { RelayBoxError } from './errors';
+import { protocolError, RelayBoxError } from './errors';
 import { PresenceSet, type RoomRequest } from './presence';
 import { encode, type Ack, type Payload } from './requests';
 import { Subscriptions, type Handler, type Kind, type Request, type Router } from './subscriptions';
@@ -166,7 +166,8 @@ export class JoinedRoom implements Room {
   async #join(): Promise<void> {
     const { data } = await this.#host.request('room:join', { roomId: this.id });
     // The object of today's server or the text of the older ones (wire protocol 6.2).
-    const nsp = typeof data === 'string' ? data : (data as { nspRoomId: string }).nspRoomId;
+    const nsp = typeof data === 'string' ? data : (data as { nspRoomId?: unknown } | null)?.nspRoomId;
+    if (typeof nsp !== 'string') throw protocolError(`the answer to the join of "${this.id}" names no room`);
     this.#messages.attach(nsp);
     this.presence.subscriptions.attach(nsp);
   }

@@ -92,10 +92,12 @@ test('requests made while the first connection is being made wait for it, in ord
 test('and fail with it', async () => {
   const relayBox = client();
   const connecting = failure(relayBox.connect());
-  const joined = failure(relayBox.join('myRoom'));
+  const room = relayBox.join('myRoom');
+  const [joined, called] = [failure(room), failure(room.presence.join())];
   ScriptedSocket.last.onerror?.({ message: 'Unexpected server response: 401' });
   ScriptedSocket.last.end();
   expect(await joined).toBe(await connecting);
+  expect(await called).toBe(await connecting);
   expect(await joined).toMatchObject({ code: 'unauthorized' });
 });
 

@@ -110,6 +110,12 @@ describe('join()', () => {
   });
 });
 
+test.each([[null], [undefined], [5], [{}]])('a join answered with %o is an error, not a room', async (data) => {
+  const { relayBox } = await connected();
+  ScriptedSocket.answer = () => ({ data });
+  expect(await failure(relayBox.join('myRoom'))).toMatchObject({ name: 'ProtocolError', code: 'protocol' });
+});
+
 describe('leave()', () => {
   test('ends the room: nothing is delivered, calls say that it was left, taking back is fine', async () => {
     const { relayBox, socket } = await connected();

@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { afterEach, expect, inject, test } from 'vitest';
 import { RelayBox } from '@relaybox/client';
@@ -106,11 +109,20 @@ test('forty rooms come back though the server lets in thirty joins in 5 s', asyn
 });
 
 test('disconnect() lets the process end: nothing of ours keeps it', async () => {
-  const relayBox = await connect(1, { clientId: 'ana' });
-  const room = await relayBox.join(freshRoom());
-  await room.presence.subscribe(() => {});
-  const waiting = failure(room.presence.get());
-  relayBox.disconnect();
-  expect(await waiting).toMatchObject({ code: 'disconnected' });
-  expect(relayBox.connection).toMatchObject({ state: 'idle', id: undefined });
+  const { urls, apiKey } = inject('stack');
+  const program = `
+    import { RelayBox } from '@relaybox/client';
+    import WebSocket from 'ws';
+    const relayBox = new RelayBox({ apiKey: '${apiKey}', clientId: 'ana', url: '${urls[0]}', WebSocket });
+    await relayBox.connect();
+    const room = await relayBox.join('${freshRoom()}');
+    await room.presence.subscribe(() => {});
+    await room.presence.join();
+    room.presence.get().catch((error) => console.log(error.code));
+    relayBox.disconnect();`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { cwd: join(import.meta.dirname, '../..'), stdio: ['ignore', 'pipe', 'inherit'] });
+  let printed = '';
+  child.stdout.on('data', (text) => (printed += String(text)));
+  const [code] = await once(child, 'close');
+  expect([code, printed]).toEqual([0, 'disconnected\n']);
 });
