@@ -303,8 +303,7 @@ func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
 		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
 	}
 	if t.step == nil && b.now-t.at > int64(maxWait) {
-		return presence.Errorf(presence.CodeUnavailable, "Redis is too slow: the operation waited for %d ms and was not sent",
-			(b.now-t.at)/1e6)
+		return presence.Errorf(presence.CodeUnavailable, "Redis is too slow; the operation was not sent")
 	}
 	if !writes(t.op.Kind) {
 		return nil

@@ -321,32 +321,53 @@ func (l *lease) untilDead(validUntil int64) time.Duration {
 }
 
 // retire gives the lease up by consent, so that nobody has to wait for its
-// end, and buries the stamp when no connection is listed under it.
-func (l *lease) retire(ctx context.Context) error {
-	g := l.grant.Load()
-	_, err := call(ctx, l.client, l.scripts.retire,
-		[]string{l.keys.lease(g.stamp), l.keys.registry(), l.keys.nodesDue(), l.keys.reaping()},
-		g.stamp, 0, claimTime.Milliseconds())
+// end, and buries the stamp when no connection is listed under it; left is how
+// many are. It may be repeated. It blocks for three round trips.
+func (l *lease) retire(ctx context.Context) (left int64, err error) {
+	stamp := l.grant.Load().stamp
+	_, err = call(ctx, l.client, l.scripts.retire,
+		[]string{l.keys.lease(stamp), l.keys.registry(), l.keys.nodesDue(), l.keys.reaping()},
+		stamp, 0, claimTime.Milliseconds())
 	if err != nil {
-		return fmt.Errorf("retire %s: %w", g.stamp, err)
+		return 0, fmt.Errorf("retire %s: %w", stamp, err)
 	}
 	pipe := l.client.Pipeline()
-	left := make([]*redis.IntCmd, shards)
-	for shard := range left {
-		left[shard] = pipe.HLen(ctx, l.keys.node(shard, g.stamp))
+	indexes := make([]*redis.IntCmd, shards)
+	for shard := range indexes {
+		indexes[shard] = pipe.HLen(ctx, l.keys.node(shard, stamp))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("look for connections of %s: %w", g.stamp, err)
+		return 0, fmt.Errorf("look for connections of %s: %w", stamp, err)
 	}
-	var n int64
-	for _, cmd := range left {
-		n += cmd.Val()
+	for _, index := range indexes {
+		left += index.Val()
 	}
-	if n > 0 {
-		return fmt.Errorf("%d connections of %s are left for the others to end", n, g.stamp)
+	if left > 0 {
+		return left, nil
 	}
-	if _, err := call(ctx, l.client, l.scripts.bury, []string{l.keys.reaping(), l.keys.nodesDue()}, g.stamp); err != nil {
-		return fmt.Errorf("bury %s: %w", g.stamp, err)
+	if _, err := call(ctx, l.client, l.scripts.bury, []string{l.keys.reaping(), l.keys.nodesDue()}, stamp); err != nil {
+		return 0, fmt.Errorf("bury %s: %w", stamp, err)
 	}
-	return nil
+	return 0, nil
+}
+
+// retireWithin is retire, repeated for as long as an operation may take while
+// Redis does not answer.
+func (l *lease) retireWithin(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, opLife)
+	defer cancel()
+	for {
+		left, err := l.retire(ctx)
+		switch {
+		case left > 0:
+			return fmt.Errorf("%d connections of %s are left for the others to end", left, l.grant.Load().stamp)
+		case err == nil || fateOf(err) != fateLost:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(beatRetry):
+		}
+	}
 }

@@ -285,7 +285,7 @@ func (s *Store) Close(ctx context.Context) error {
 		l.stop()
 	}
 	s.settler.end()
-	if err := s.lease.retire(ctx); err != nil {
+	if err := s.lease.retireWithin(ctx); err != nil {
 		errs = append(errs, err)
 	}
 	s.stopFeed()
