@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -11,7 +12,7 @@ import (
 	"presencesets/scripts"
 )
 
-// A node that is killed between two steps of a departure loses nothing: what
+// Nodes that die, sleep and stop. One that is killed between two steps of a departure loses nothing: what
 // it has begun is in the due list, and the other node finishes it.
 
 func TestANodeKilledInTheMiddleOfDeparturesLosesNone(t *testing.T) {
@@ -102,4 +103,73 @@ func isOf(key string, observers []*audience) bool {
 		}
 	}
 	return false
+}
+
+func TestANodeThatSleepsPastItsLeaseGoesOn(t *testing.T) {
+	p := startPair(t, unlimited...)
+	observers := []*audience{watching(t, p.n1, "o1", "r"), watching(t, p.n2, "o2", "r")}
+	var here []*peer
+	for i, n := range []*node{p.n1, p.n2} {
+		c := enter(t, n, "c"+strconv.Itoa(i))
+		c.enterRoom("r")
+		c.acked("room:presence:join", `"roomId":"r","userData":0`, `"localapp:r:$:presence:join"`)
+		here = append(here, c)
+	}
+	for _, o := range observers {
+		o.sees(p.listed(t, "r"))
+	}
+	gone := enter(t, p.n1, "gone")
+	gone.enterRoom("r")
+	gone.acked("room:presence:join", `"roomId":"r"`, `"localapp:r:$:presence:join"`)
+	if err := syscall.Kill(p.n1.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	gone.conn.Close()
+	here[1].acked("room:presence:update", `"roomId":"r","userData":1`, `"localapp:r:$:presence:update"`)
+	lease := "presence:{nodes}:lease:n1.1"
+	eventually(t, "the lease of n1 has ended", func() bool { return p.keys.Exists(t.Context(), lease).Val() == 0 })
+	if err := syscall.Kill(p.n1.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "n1 writes again", func() bool {
+		got, id := here[0].ask("room:presence:update", `"roomId":"r","userData":2`)
+		if got != ack(id, `"localapp:r:$:presence:update"`) {
+			here[0].isRefusal(got, id, "UnavailableError", 503, "unavailable")
+			return false
+		}
+		return true
+	})
+	eventually(t, "who went meanwhile has left", func() bool { return len(p.members(t, "r")) == 2 })
+	for _, o := range observers {
+		o.sees(p.listed(t, "r"))
+		if o.left[gone.id] != 1 || o.left[here[0].id]+o.left[here[1].id] != 0 {
+			t.Errorf("%s: told of leaves %v", o.name, o.left)
+		}
+		o.silent()
+	}
+}
+
+func TestANodeThatIsStoppedLeavesNobodyBehind(t *testing.T) {
+	p := startPair(t, unlimited...)
+	o := watching(t, p.n2, "o", "r")
+	var here []*peer
+	for i := range 50 {
+		c := enter(t, p.n1, "c"+strconv.Itoa(i))
+		c.enterRoom("r")
+		c.acked("room:presence:join", `"roomId":"r","userData":0`, `"localapp:r:$:presence:join"`)
+		here = append(here, c)
+	}
+	o.sees(p.listed(t, "r"))
+	p.n1.Stop(patience)
+	o.sees(map[string]string{})
+	for _, c := range here {
+		if o.left[c.id] != 1 {
+			t.Errorf("%s left %d times", c.name, o.left[c.id])
+		}
+		if code := c.ended(); code != 1001 {
+			t.Errorf("%s: closed with %d, want 1001", c.name, code)
+		}
+	}
+	o.bye()
+	eventually(t, "no key is left", func() bool { return p.size(t) == 0 })
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -273,6 +274,38 @@ func TestTheTextStyleOfARoomJoin(t *testing.T) {
 	p := startPair(t)
 	c := enterWith(t, p.n1, "old", strings.Replace(upgradeRequest(credentials("old")), "/core?", "/core/v1?", 1))
 	c.acked("room:join", `"roomId":"r"`, `"localapp:r"`)
+}
+
+// The public client sends the first id for ever, also when its session is gone.
+func TestAClientThatComesBackKeepsItsConnectionID(t *testing.T) {
+	p := startPair(t)
+	eve := enter(t, p.n2, "eve")
+	eve.watch("r")
+	var last int64
+	id := ""
+	for i, n := range []*node{p.n1, p.n2, p.n1} {
+		query := credentials("bob")
+		if id != "" {
+			query += "&connectionId=" + id
+		}
+		c := enterWith(t, n, "bob", upgradeRequest(query))
+		if id != "" && c.id != id {
+			t.Errorf("came back as %s, was %s", c.id, id)
+		}
+		id = c.id
+		c.refused("room:presence:join", `"roomId":"r"`, "NotInRoomError", 409, "not_in_room") // nothing is restored
+		c.enterRoom("r")
+		c.acked("room:presence:join", `"roomId":"r","userData":`+strconv.Itoa(i), `"localapp:r:$:presence:join"`)
+		rev := eve.isEvent(eve.read(), "r", "join", c, strconv.Itoa(i), "")
+		c.bye()
+		if rev <= last {
+			t.Errorf("revision %d came after %d", rev, last)
+		}
+		last = eve.isEvent(eve.read(), "r", "leave", c, strconv.Itoa(i), "closed")
+		eventually(t, "the session is gone", func() bool {
+			return p.keys.Exists(t.Context(), "presence:{c"+c.key()[:2]+"}:session:"+c.key()).Val() == 0
+		})
+	}
 }
 
 // An un-awaited flow: everything in one TCP write behind the handshake, and
