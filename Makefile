@@ -11,9 +11,8 @@ FUZZTIME ?= 60s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 tool := go tool -modfile=$(CURDIR)/tools/go.mod
 need := @bash tools/need.sh
-# What a test runner wrote, as one plain line: sdk: 41 passed, 0 failed
+# What `go test -json` wrote, as one plain line: go: 941 passed, 0 failed. The SDK and the page print their own.
 closing = cd tools && go run ./closing
-report = --reporter=default --reporter=json --outputFile.json=$(CURDIR)/.cache
 
 .PHONY: help
 help: ## list the targets
@@ -42,15 +41,15 @@ test-go: ## Go tests: unit, on a real Redis, end to end through HAProxy
 
 test-sdk: clients/js/node_modules build ## the SDK's tests, in Node and in Chromium
 	$(need) redis-server chromium
-	@mkdir -p .cache && rm -f .cache/sdk*
-	s=0; cd clients/js; npm test -- $(report)/sdk.json || s=$$?; npm run test:browser -- $(report)/sdk-browser.json || s=$$?; cd ../..; \
-	  $(closing) sdk ../.cache/sdk.json ../.cache/sdk-browser.json | tee ../.cache/sdk.line; exit $$s
+	@mkdir -p .cache && rm -f .cache/sdk.line
+	cd clients/js && { npm test && npm run test:browser; } | tee ../../.cache/sdk.log
+	@grep -E '^sdk(-browser)?: ' .cache/sdk.log >.cache/sdk.line
 
 test-web: web/test/node_modules build ## the demo page in headless Chromium, two tabs on two nodes
 	$(need) redis-server chromium
-	@mkdir -p .cache && rm -f .cache/web*
-	s=0; cd web/test; npm test -- $(report)/web.json || s=$$?; cd ../..; \
-	  $(closing) web ../.cache/web.json | tee ../.cache/web.line; exit $$s
+	@mkdir -p .cache && rm -f .cache/web.line
+	cd web/test && npm test | tee ../../.cache/web.log
+	@grep '^page: ' .cache/web.log >.cache/web.line
 
 %/node_modules: %/package-lock.json %/package.json
 	cd $* && npm ci

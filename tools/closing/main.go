@@ -1,18 +1,16 @@
-// Command closing turns a test runner's report into one plain closing line a
-// suite, the same for Go and JavaScript, and fails when a test failed or none
-// ran (vitest exits 0 when a filter matches nothing).
+// Command closing turns the lines of `go test -json` into one plain closing
+// line, of the form that the SDK's tests and the page's print as well, and
+// fails when a test failed or none ran.
 //
-//	go run ./closing NAME FILE...     sdk: 41 passed, 0 failed, 1 skipped
-//
-// FILE is vitest's JSON report or the lines of `go test -json`.
+//	go run ./closing NAME FILE     go: 941 passed, 0 failed, 1 skipped
 package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -28,59 +26,35 @@ func (c counts) String() string {
 }
 
 func main() {
-	if len(os.Args) < 3 {
+	if len(os.Args) != 3 {
 		fatal(errors.New("usage: closing NAME FILE"))
 	}
-	var sum counts
-	for _, name := range os.Args[2:] {
-		report, err := os.ReadFile(name)
-		if err != nil {
-			fatal(err)
-		}
-		c, err := read(report)
-		if err != nil {
-			fatal(fmt.Errorf("%s: %w", name, err))
-		}
-		sum.passed += c.passed
-		sum.failed += c.failed
-		sum.skipped += c.skipped
+	f, err := os.Open(os.Args[2])
+	if err != nil {
+		fatal(err)
 	}
-	fmt.Printf("%s: %v\n", os.Args[1], sum)
-	if sum.failed > 0 || sum.passed == 0 {
+	defer f.Close()
+	c, err := read(f)
+	if err != nil {
+		fatal(fmt.Errorf("%s: %w", os.Args[2], err))
+	}
+	fmt.Printf("%s: %v\n", os.Args[1], c)
+	if c.failed > 0 || c.passed == 0 {
 		os.Exit(1)
 	}
 }
 
-// read counts the tests of one report, whichever of the two kinds it is.
-func read(report []byte) (counts, error) {
-	var v struct {
-		Total   *int `json:"numTotalTests"`
-		Passed  int  `json:"numPassedTests"`
-		Failed  int  `json:"numFailedTests"`
-		Suites  int  `json:"numFailedTestSuites"`
-		Pending int  `json:"numPendingTests"`
-		Todo    int  `json:"numTodoTests"`
-	}
-	if json.Unmarshal(report, &v) == nil && v.Total != nil {
-		if v.Failed == 0 {
-			v.Failed = v.Suites // a file that could not be loaded has no test to fail
-		}
-		return counts{v.Passed, v.Failed, v.Pending + v.Todo}, nil
-	}
-	return readGo(report)
-}
-
-// readGo counts tests and subtests that ran, and packages that failed without
-// a failing test (a build error, a panic, a race outside a test).
-func readGo(report []byte) (counts, error) {
+// read counts tests and subtests that ran, and packages that failed without a
+// failing test (a build error, a panic, a race outside a test).
+func read(report io.Reader) (counts, error) {
 	var c counts
 	failures := map[string]int{}
-	lines := bufio.NewScanner(bytes.NewReader(report))
+	lines := bufio.NewScanner(report)
 	lines.Buffer(nil, 1<<24)
 	for lines.Scan() {
 		var e struct{ Action, Package, Test string }
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return c, fmt.Errorf("neither vitest's report nor go test -json: %w", err)
+			return c, fmt.Errorf("not of go test -json: %w", err)
 		}
 		switch {
 		case e.Action == "pass" && e.Test != "":
