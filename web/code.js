@@ -1,9 +1,8 @@
 // A panel of code that is really what this page runs. The line that just ran
 // is lit; below it stands what it received.
 
-import { h, setText } from './dom.js';
+import { copy, h, setText } from './dom.js';
 import { icons } from './signs.js';
-import { copy } from './dom.js';
 import { say } from './strings.js';
 
 const TOKEN = /('(?:[^'\\]|\\.)*')|\b(import|from|const|new|await)\b|([^']+?(?='|\b(?:import|from|const|new|await)\b|$))/gy;

@@ -39,6 +39,17 @@ export function setVar(el, name, value) {
   if (el.style.getPropertyValue(name) !== String(value)) el.style.setProperty(name, value);
 }
 
+/**
+ * A text that ends at a fixed place however long it is, or is centred on one:
+ * it hangs there by a transform, so that it may change without shifting
+ * anything. `set` changes it.
+ */
+export function pinned(props, where = 'end') {
+  const text = h('span');
+  const el = h('span', { ...props, class: `pin ${where} ${props.class ?? ''}` }, text);
+  return { el, set: (value) => setText(text, value) };
+}
+
 /** Shows or hides without leaving the accessibility tree in doubt. */
 export function show(el, visible) {
   if (el.hidden === visible) el.hidden = !visible;
@@ -47,8 +58,9 @@ export function show(el, visible) {
 /** Text for the ears only. */
 export const spoken = (text) => h('span', { class: 'vh', text });
 
-export const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
-export const phone = matchMedia('(max-width: 719.98px)');
+export const reducedMotion = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+/** A pane of the side-by-side view is as narrow, but it is on a desk. */
+export const phone = () => matchMedia('(max-width: 44.99em)').matches && document.documentElement.dataset.pane !== 'true';
 
 /**
  * Returns a function that runs `draw` once before the next frame, however

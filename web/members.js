@@ -161,20 +161,25 @@ export const shortRevision = (revision) => String(revision).slice(-4);
 
 /**
  * The members as people: one entry a client, its connections inside, in the
- * order in which they came. `own` is this tab's connection id.
+ * order in which the clients came. `own` is this tab's connection id; `since`
+ * remembers when each client came, so that no one changes places because the
+ * older of two tabs was closed.
  */
-export function byClient(members, own) {
+export function byClient(members, own, since = new Map()) {
   const people = new Map();
   for (const m of members) {
     let p = people.get(m.clientId);
-    if (!p) people.set(m.clientId, p = { clientId: m.clientId, conns: [], own: false, newest: m });
+    if (!p) people.set(m.clientId, p = { clientId: m.clientId, conns: [], own: false, newest: m, since: 0 });
     p.conns.push(m);
     if (m.revision >= p.newest.revision) p.newest = m;
     if (m.id === own) p.own = true;
   }
+  for (const id of since.keys()) if (!people.has(id)) since.delete(id);
   for (const p of people.values()) {
+    p.since = Math.min(since.get(p.clientId) ?? Infinity, p.conns[0].since);
+    since.set(p.clientId, p.since);
     p.name = nameOf(p.newest.data, p.clientId);
     p.status = statusOf(p.newest.data);
   }
-  return [...people.values()];
+  return [...people.values()].sort((a, b) => a.since - b.since);
 }

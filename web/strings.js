@@ -61,7 +61,6 @@ const english = {
   stateGrace: 'away',
   stateLeft: 'left',
   stateSilent: 'no signal',
-  memberSpoken: '{name}, {state}',
 
   // actions
   actions: 'What this tab does',
@@ -92,7 +91,6 @@ const english = {
   msgGraceOver: 'Grace ended. Others saw you leave. Join again?',
   msgCutNoGrace: 'Cable out. There is no grace on this node: others saw you leave.',
   msgCutWatching: 'Cable out. You were only watching, so nobody saw a leave.',
-  msgCutDone: 'Cable out. Plug it back in to go on.',
   msgBack: 'Back on {node} after {s} s. Nobody saw a leave.',
   msgBackAgain: 'Back on {node} after {s} s. Others saw you leave and join again.',
   msgBackWatching: 'Back on {node} after {s} s.',
@@ -105,7 +103,6 @@ const english = {
   msgNotStored: 'Redis does not answer: nothing was stored. Try again.',
   msgFailed: '{name}: {message}',
   msgKicked: 'You were removed from this room.',
-  msgAway: 'Nothing to see: no leave was sent.',
   spokenGrace: { one: 'Connection lost. Others see you for {n} second.', other: 'Connection lost. Others see you for {n} seconds.' },
   spokenLost: 'Connection lost. Trying again.',
   minutes: { one: '{n} min', other: '{n} min' },
@@ -142,7 +139,6 @@ const english = {
   evUpdateSilent: '{name} sent an update',
   evLeave: '{name} left, {reason}',
   evLeaveSilent: '{name} left',
-  evOpen: 'Show the exact JSON of revision {revision}',
   times: '×{n}',
   timesSpoken: '{n} times',
   noteStart: 'Watching from …{short}',
@@ -153,7 +149,6 @@ const english = {
   noteLostGrace: 'Line lost, {s} s of grace',
   noteBack: 'Back on {node} in {s} s',
   noteGap: 'Gap before …{short}, list read again',
-  exactJson: 'Exactly what came',
   exactJsonAt: 'Exactly what came at {revision}',
 
   // code

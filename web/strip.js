@@ -1,14 +1,14 @@
 // The wire strip: this tab ── round trip ── its node ── Redis, and the way to
 // the same room on the other node. In the fleet it is the short form.
 
-import { h, setText, show } from './dom.js';
+import { h, pinned, setText, show } from './dom.js';
 import { icons, state } from './signs.js';
 import { number, say, seconds } from './strings.js';
 
 /** A line with a figure in its middle; CSS draws the line by the strip's phase. */
 function hop() {
-  const figure = h('span', { class: 'figure' });
-  return { el: h('span', { class: 'hop' }, figure), figure };
+  const figure = pinned({ class: 'figure' }, 'middle');
+  return { el: h('span', { class: 'hop' }, figure.el), figure };
 }
 
 /**
@@ -31,8 +31,8 @@ export function strip(link, { who, redis = false, pid = null, after = null }) {
     const { phase, retryAt, node: id } = link.state;
     const waits = phase === 'lost' && retryAt > Date.now();
     el.dataset.phase = phase;
-    setText(first.figure, figureOf(link, waits));
-    first.figure.title = phase === 'live' && link.rtt !== null ? say('roundTrip', { n: round(link.rtt) }) : '';
+    first.figure.set(figureOf(link, waits));
+    first.figure.el.title = phase === 'live' && link.rtt !== null ? say('roundTrip', { n: round(link.rtt) }) : '';
     setText(node, id ? say('node', { node: id }) : say('nodeUnknown'));
     const kind = phase === 'live' ? 'live' : phase === 'refused' ? 'left' : 'grace';
     if (kind !== drawn) dot.replaceChildren(state(drawn = kind, 10));

@@ -104,9 +104,10 @@ function painter(canvas, box) {
     draw(all, now) {
       ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
       ctx.clearRect(0, 0, canvas.width / dpr, canvas.height / dpr);
+      const jump = reducedMotion();
       const drawn = [];
       for (const v of all.values()) {
-        const p = reducedMotion.matches ? v.points.at(-1) : placeAt(v, now);
+        const p = jump ? v.points.at(-1) : placeAt(v, now);
         if (p) drawn.push({ v, p: self.toPage(p), state: stateOf(v, now) });
       }
       trails(drawn, all.size > 400 ? 8 : TRAIL);

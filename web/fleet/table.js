@@ -1,20 +1,19 @@
 // The vehicles as a table: the equal of the map for those who do not see it.
 // Only the rows in view are in the document, so 2,000 vehicles cost what 20 do.
 
-import { h, setText } from '../dom.js';
+import { h, pinned, setText } from '../dom.js';
 import { state as sign } from '../signs.js';
 import { decimal, number, say } from '../strings.js';
 import { whereIs } from './city.js';
 import { stateOf } from './vehicles.js';
 
-const ROW = 2.5;     // rem, as in fleet.css
 const BEYOND = 8;    // rows kept above and below what is seen
 const ORDER = { silent: 0, left: 1, live: 2 };
 const SIGN = { live: 'live', silent: 'grace', left: 'left' };
 const WORD = { live: 'stateLive', silent: 'stateSilent', left: 'stateLeft' };
 
 export function vehicleTable(vehicles, room, choose) {
-  const rates = h('span', { class: 'aside' });
+  const rates = pinned({ class: 'aside' });
   const above = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td', { colspan: 5 }));
   const below = h('tr', { class: 'space', 'aria-hidden': 'true' }, h('td', { colspan: 5 }));
   const body = h('tbody', {}, above, below);
@@ -23,7 +22,7 @@ export function vehicleTable(vehicles, room, choose) {
     h('thead', {}, h('tr', { 'aria-rowindex': 1 }, th('colState', true), th('colPlate'), th('colWhere'), th('colSpeed'), th('colHeard'))), body);
   const scroll = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': say('vehiclesHead') }, table);
   const el = h('section', { class: 'panel vehicles-panel', 'aria-labelledby': 'h-vehicles' },
-    h('header', {}, h('h2', { id: 'h-vehicles', text: say('vehiclesHead') }), rates), scroll);
+    h('header', {}, h('h2', { id: 'h-vehicles', text: say('vehiclesHead') }), rates.el), scroll);
 
   const rows = new Map(); // connection id → row
   let order = [], chosen = null, held = false;
@@ -43,7 +42,8 @@ export function vehicleTable(vehicles, room, choose) {
     rows.get(id)?.el.focus({ preventScroll: true });
   });
 
-  const px = () => ROW * parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const rem = () => parseFloat(getComputedStyle(scroll).getPropertyValue('--row'));
+  const px = () => rem() * parseFloat(getComputedStyle(document.documentElement).fontSize);
 
   function reveal(id) {
     const i = order.indexOf(id);
@@ -87,8 +87,8 @@ export function vehicleTable(vehicles, room, choose) {
     const outside = chosen && kept.has(chosen) && (order.indexOf(chosen) < first || order.indexOf(chosen) >= last) ? 1 : 0;
     const gapAbove = first - (outside && order.indexOf(chosen) < first ? 1 : 0);
     const gapBelow = order.length - last - (outside && order.indexOf(chosen) >= last ? 1 : 0);
-    above.firstChild.style.height = `${gapAbove * ROW}rem`;
-    below.firstChild.style.height = `${gapBelow * ROW}rem`;
+    above.firstChild.style.height = `${gapAbove * rem()}rem`;
+    below.firstChild.style.height = `${gapBelow * rem()}rem`;
     above.hidden = gapAbove === 0;
     below.hidden = gapBelow === 0;
     table.setAttribute('aria-rowcount', String(order.length + 1));
@@ -106,7 +106,7 @@ export function vehicleTable(vehicles, room, choose) {
     select(id) { chosen = id; },
     reveal,
     draw(now, perSecond, kilobytes) {
-      setText(rates, say('rates', { n: number(perSecond), kb: decimal(kilobytes) }));
+      rates.set(say('rates', { n: number(perSecond), kb: decimal(kilobytes) }));
       sort(now);
       draw(now);
     },

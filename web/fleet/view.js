@@ -231,7 +231,7 @@ function bar(act, says) {
 
 /** The strip stands in the bar where there is space, else above the map. */
 function placeStrip(main, { el }) {
-  const wide = matchMedia('(min-width: 1100px)');
+  const wide = matchMedia('(min-width: 68.75em)');
   const put = () => {
     if (wide.matches) document.querySelector('.slot-right')?.append(el);
     else main.querySelector('h1').after(el);

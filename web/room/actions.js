@@ -41,7 +41,10 @@ export function actions(act, { pid, status }) {
       disable(cable, phase === 'connecting' || phase === 'refused');
       disable(membership, !live || s.busy);
       disable(update, !live || !s.member);
-      if (kill) show(kill, live);
+      if (!kill) return;
+      // Without grace a node that dies takes its members with it: nothing to show yet.
+      show(kill, s.graceMs > 0);
+      kill.classList.toggle('off', !live);
     },
   };
 }

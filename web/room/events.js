@@ -2,7 +2,7 @@
 // (without a revision). A new row is put above the others by moving the whole
 // list with a transform, so that it shifts nothing.
 
-import { h, setText, setVar, spoken } from '../dom.js';
+import { h, pinned, setText, setVar, spoken } from '../dom.js';
 import { number, parts, say, timeMs } from '../strings.js';
 import { nameOf, shortName, shortRevision, statusOf } from '../members.js';
 import { pretty } from './payload.js';
@@ -11,11 +11,11 @@ const KEPT = 200;
 const SIGNS = { join: '+', update: '~', leave: '−', note: '·' };
 
 export function eventList(room, dialog) {
-  const head = h('span', { class: 'aside' });
+  const head = pinned({ class: 'aside' });
   const list = h('ol', { class: 'rows log', 'aria-label': say('eventsList', { room }) });
   const scroll = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': say('events') }, list);
   const el = h('section', { class: 'panel events', 'aria-labelledby': 'h-events' },
-    h('header', {}, h('h2', { id: 'h-events', text: say('events') }), head), scroll);
+    h('header', {}, h('h2', { id: 'h-events', text: say('events') }), head.el), scroll);
   const rows = []; // oldest first; a row's place is its number
   let count = 0;
 
@@ -48,7 +48,7 @@ export function eventList(room, dialog) {
     },
     draw(set) {
       const values = { n: set.gaps, seen: number(set.seen), short: shortRevision(set.repairedAt) };
-      setText(head, set.gaps > 0 ? say('gaps', values) : say('noGap', { n: set.seen }));
+      head.set(set.gaps > 0 ? say('gaps', values) : say('noGap', { n: set.seen }));
     },
   };
 }
@@ -102,7 +102,7 @@ function sentence(e, before) {
     const node = typeof data?.node === 'string' ? data.node : '';
     return node ? parts('evJoinOn', { name: bold, node: h('bdi', { text: node }) }) : parts('evJoin', { name: bold });
   }
-  if (e.event === 'leave') return e.reason ? parts('evLeave', { name: bold, reason: e.reason }) : parts('evLeaveSilent', { name: bold });
+  if (e.event === 'leave') return e.reason && e.reason !== 'left' ? parts('evLeave', { name: bold, reason: e.reason }) : parts('evLeaveSilent', { name: bold });
   const status = statusOf(data);
   return status ? parts('evUpdate', { name: bold, status: h('bdi', { dir: 'auto', text: status }) }) : parts('evUpdateSilent', { name: bold });
 }

@@ -19,12 +19,16 @@ export function memberList(room) {
     scroll);
 
   const draw = (s) => {
-    const all = [...s.people, ...s.ghosts.values()].sort((a, b) => a.conns[0].since - b.conns[0].since);
+    const all = [...s.people, ...s.ghosts.values()].sort((a, b) => a.since - b.since);
     let y = 0;
     const kept = new Set();
     all.forEach((p, i) => {
       kept.add(p.clientId);
       let r = rows.get(p.clientId);
+      if (r?.gone && !p.gone) { // back as somebody new: it stands last
+        r.el.remove();
+        r = null;
+      }
       if (!r) {
         rows.set(p.clientId, r = row(p));
         list.insertBefore(r.el, list.children[i] ?? null);
@@ -32,6 +36,7 @@ export function memberList(room) {
       const tall = Math.max(ROW, PAD * 2 + CHIP * p.conns.length - 0.25);
       setVar(r.el, '--y', `${y}rem`);
       setVar(r.el, '--h', `${tall}rem`);
+      r.gone = Boolean(p.gone);
       r.draw(p, s);
       y += tall;
     });

@@ -60,7 +60,7 @@ export function notice(tone, text, ms = 4000) {
 export function messageLine(read, actions) {
   const mark = h('span', { class: 'mark' });
   const text = h('span', { class: 'text' });
-  const bar = h('span', { class: 'bar', 'aria-hidden': 'true' }, h('span', { class: 'fill' }));
+  const bar = h('span', { class: 'meter', 'aria-hidden': 'true' }, h('span', { class: 'fill' }));
   const button = h('button', { class: 'button small', type: 'button', on: { click: () => actions[shown.action]?.() } });
   const own = voice();
   const el = h('section', { class: 'message', 'aria-label': say('yourState') }, mark, text, bar, button, own.el);

@@ -2,14 +2,14 @@
 // through the right one. Everything stands on numbered places and moves by
 // transform alone: nothing on the page shifts when somebody comes or goes.
 
-import { h, phone, setText, setVar, show } from '../dom.js';
+import { copy, h, phone, pinned, setText, setVar, show } from '../dom.js';
 import { avatar, graceRing } from '../avatar.js';
 import { brace } from '../signs.js';
-import { copy } from '../dom.js';
 import { number, parts, say, seconds } from '../strings.js';
 import { shortName, shortRevision } from '../members.js';
 
 const MOST = 8, MOST_PHONE = 5;
+const EMPTY = 0.6; // places between the braces of an empty set, as in room.css
 
 /** Makes the stage. `toMembers()` is where "+n" leads. */
 export function stage(room, toMembers) {
@@ -35,18 +35,24 @@ export function stage(room, toMembers) {
     const kept = new Set();
     shown.forEach((p, i) => {
       kept.add(p.clientId);
-      (slots.get(p.clientId) ?? add(p, i)).draw(p, i, s);
+      let slot = slots.get(p.clientId);
+      if (slot?.gone) { // back as somebody new: it enters at the end
+        slot.el.remove();
+        slot = null;
+      }
+      (slot ?? add(p, i)).draw(p, i, s);
     });
     // Who left stands outside for a while, where there is space.
     [...s.ghosts.values()].slice(-Math.max(0, room + 1 - taken)).forEach((g, i) => {
       const slot = slots.get(g.clientId);
       if (!slot) return;
       kept.add(g.clientId);
-      slot.draw(g, taken + 0.55 + i, s);
+      slot.gone = true;
+      slot.draw(g, Math.max(taken, EMPTY) + 0.55 + i, s);
     });
     for (const [id, slot] of slots) {
       if (kept.has(id)) continue;
-      slot.remove();
+      slot.el.remove();
       slots.delete(id);
     }
     setVar(set, '--n', taken);
@@ -65,7 +71,7 @@ export function stage(room, toMembers) {
     return s;
   };
   new ResizeObserver(() => draw()).observe(set);
-  return { el, draw };
+  return { el, draw, at: counts.at };
 }
 
 /** How many places fit between the braces at this width. */
@@ -75,7 +81,7 @@ function capacity(set) {
   const step = parseFloat(style.getPropertyValue('--step')) * rem;
   const braces = parseFloat(style.getPropertyValue('--inset')) * 2 * rem;
   const fits = Math.floor((set.clientWidth - braces) / step);
-  return Math.max(2, Math.min(phone.matches ? MOST_PHONE : MOST, fits));
+  return Math.max(2, Math.min(phone() ? MOST_PHONE : MOST, fits));
 }
 
 function slot(person) {
@@ -87,6 +93,7 @@ function slot(person) {
   let ring = null;
   return {
     el,
+    gone: false,
     draw(p, x, s) {
       const kind = p.gone ? 'left' : p.own ? s.ownState : 'live';
       setVar(el, '--x', x);
@@ -102,24 +109,24 @@ function slot(person) {
         ring = null;
       }
     },
-    remove() { el.remove(); },
   };
 }
 
 function counters() {
-  const conns = h('b'), clients = h('b');
+  const conns = pinned({ class: 'bold' }), clients = pinned({ class: 'bold' });
   const connsWord = h('span'), clientsWord = h('span');
-  const at = h('button', { class: 'quiet mono', type: 'button', on: { click: () => revision && copy(String(revision)) } });
+  const at = h('button', { class: 'quiet mono at', type: 'button', on: { click: () => revision && copy(String(revision)) } });
   let revision = 0;
   const el = h('div', { class: 'counts' },
-    h('p', {}, conns, ' ', connsWord), h('p', {}, clients, ' ', clientsWord), at);
+    h('p', {}, conns.el, connsWord), h('p', {}, clients.el, clientsWord), at);
   return {
     el,
+    at,
     draw(s) {
       revision = s.revision;
-      setText(conns, number(s.connections));
+      conns.set(number(s.connections));
       setText(connsWord, say('connectionsWord', { n: s.connections }));
-      setText(clients, number(s.people.length));
+      clients.set(number(s.people.length));
       setText(clientsWord, say('clientsWord', { n: s.people.length }));
       const short = shortRevision(revision);
       setText(at, s.stale ? say('asOf', { time: s.asOf }) : revision ? say('trueAt', { short }) : '');

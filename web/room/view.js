@@ -55,7 +55,7 @@ export function roomView(main, page) {
   room.status = () => controls.status;
   const message = messageLine(() => room.view(), { now: () => link.now(), try: () => location.reload() });
   const wire = strip(link, page.pane
-    ? { who: say('tabOf', { name: shortName(page.name) }), pid: page.target.pid }
+    ? { who: say('tabOf', { name: shortName(page.name) }), pid: page.target.pid, after: scene.at }
     : { who: say('thisTab'), redis: true, after: otherSide(page.otherHref, page.other?.id) });
 
   main.append(wire.el, message.el, h('div', { class: 'card set-card' }, scene.el, controls.el),
@@ -112,7 +112,7 @@ class RoomState {
   people = []; ghosts = new Map(); notice = null; kicked = false; busy = false;
   watch = null; status = () => '';
   changed = () => {}; ran = () => {}; heard = () => {}; noted = () => {};
-  #page; #link; #room = null; #wasMember = false; #memberSince = 0; #sentNode = ''; #asOf = 0; #downAt = 0; #clock = null;
+  #page; #link; #room = null; #wasMember = false; #memberSince = 0; #sentNode = ''; #asOf = 0; #downAt = 0; #clock = null; #since = new Map();
 
   constructor(page, link) {
     this.#page = page;
@@ -210,7 +210,7 @@ class RoomState {
   #mayLinger(member, reason) {
     if ([...this.watch.set.members.values()].some((m) => m.clientId === member.clientId)) return;
     const [person] = byClient([member], this.#link.id);
-    const ghost = { ...person, gone: true, own: false, reason };
+    const ghost = { ...person, since: this.#since.get(member.clientId) ?? person.since, gone: true, own: false, reason };
     this.ghosts.set(member.clientId, ghost);
     setTimeout(() => {
       if (this.ghosts.get(member.clientId) === ghost) this.ghosts.delete(member.clientId);
@@ -219,7 +219,7 @@ class RoomState {
   }
 
   #recount() {
-    this.people = byClient(this.watch.set.members.values(), this.#link.id);
+    this.people = byClient(this.watch.set.members.values(), this.#link.id, this.#since);
     for (const p of this.people) this.ghosts.delete(p.clientId);
     if (this.#link.state.phase === 'live') {
       this.#wasMember = Boolean(this.member);
