@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install.sh ROOT PACKAGE... -- PROGRAM...: apt-get for need.sh. ROOT is "sudo" or empty.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 read -ra root <<<"$1"
 shift
 packages=()
@@ -16,10 +17,9 @@ if [ ! -e $policy ]; then
   "${root[@]}" chmod 755 $policy
 fi
 echo "need: apt-get install ${packages[*]} (no daemon is started)" >&2
-# apt-get does not wait for another apt-get by itself; old lists give 404 or an old version.
-"${root[@]}" apt-get update -qq -o DPkg::Lock::Timeout=300 </dev/null >&2
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "${packages[@]}" </dev/null >&2
+apt() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"; }
+# Update first: old lists give 404 or, worse, an old version. apt-get does not wait for another one by itself.
+{ apt update && apt install --no-install-recommends "${packages[@]}"; } </dev/null >.cache/apt.log 2>&1 || { cat .cache/apt.log >&2; exit 1; }
 lift
 trap - EXIT
-PRESENCE_INSTALLED=1 exec bash "$(dirname "$0")/need.sh" "$@"
+PRESENCE_INSTALLED=1 exec bash tools/need.sh "$@"
