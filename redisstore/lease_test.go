@@ -78,7 +78,7 @@ func TestTheRegistrySaysWhoIsAlive(t *testing.T) {
 func TestALapsedLeaseRefusesWritesAndRevives(t *testing.T) {
 	t.Parallel()
 	srv, prefix := redistest.Start(t), redistest.Prefix(t)
-	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.LeaseTTL, o.LeaseBeat = 600*time.Millisecond, 100*time.Millisecond })
+	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.LeaseTTL, o.LeaseBeat = 4*time.Second, 100*time.Millisecond })
 	c := connect(t, s)
 	c.enter(t, s, "lobby")
 	stamp := s.Stamp()
