@@ -37,11 +37,12 @@ type checkQueue struct {
 
 // sighting is one room in a check: what we knew before `#` was read, and it.
 type sighting struct {
-	room       *hosted
-	cause      string
-	generation uint64
-	last       presence.Revision
-	found      presence.Revision // 0: no room; -1: not a number
+	room      *hosted
+	cause     string
+	snapshots int // that the replica was made of
+	last      presence.Revision
+	shown     presence.Revision // of the highest list that was ahead of last; 0: none
+	found     presence.Revision // 0: no room; -1: not a number
 }
 
 // check checks r soon.
@@ -75,7 +76,7 @@ func (f *feed) sendCheck(chunk []*sighting) {
 	var list []*sighting
 	for _, s := range chunk {
 		if r := s.room; !r.gone && !r.reading && r.sub.on {
-			s.generation, s.last = r.generation, r.replica.last
+			s.snapshots, s.last, s.shown = r.replica.snapshots, r.replica.last, r.replica.ahead()
 			list = append(list, s)
 		}
 	}
@@ -149,7 +150,7 @@ func (f *feed) checked(asked *link, list []*sighting, err error) {
 // compare reads the room when an event was missed. Between the reading and now
 // every event came that the reading holds, so the revision was reached, or not.
 func (r *hosted) compare(s *sighting) {
-	if r.gone || r.reading || r.generation != s.generation {
+	if r.gone || r.reading || r.replica.snapshots != s.snapshots {
 		return // a snapshot came in between: it has its own barrier
 	}
 	r.replica.settling, r.replica.void = false, false
@@ -162,6 +163,8 @@ func (r *hosted) compare(s *sighting) {
 // revision was s.last, and behind which nothing is on its way any more.
 func (p *replica) missed(s *sighting) bool {
 	switch {
+	case s.shown > p.last: // a list was ahead, and the events did not catch up
+		return true
 	case s.found == 0: // empty then; if nothing came since, it is empty for us too
 		return s.last == p.last && len(p.members) > 0
 	case s.found < s.last: // went back, or is no number

@@ -216,8 +216,12 @@ func (r *rig) cutLink() {
 	r.t.Helper()
 	var old *link
 	r.until("there is a link", func() bool { old = r.link; return old != nil && old.up })
-	if err := r.redis.ClientKillByFilter(r.t.Context(), "TYPE", "pubsub").Err(); err != nil {
+	killed, err := r.redis.ClientKillByFilter(r.t.Context(), "TYPE", "pubsub").Result()
+	if err != nil {
 		r.t.Fatalf("CLIENT KILL TYPE pubsub: %v", err)
+	}
+	if killed == 0 { // it has no channel just now: a normal connection to Redis
+		old.kill(errors.New("cut"))
 	}
 	r.until("the link is new", func() bool { return r.link != nil && r.link != old && r.link.up })
 }

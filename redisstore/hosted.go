@@ -32,10 +32,10 @@ const (
 // hosted is a room with subscribers here. Owned by the loop.
 type hosted struct {
 	audience
-	id         roomID
-	known      bool // replica is true at its revision
-	replica    replica
-	generation uint64 // of the replica: how many snapshots it is made of
+	id      roomID
+	known   bool // replica is true at its revision
+	replica replica
+	asOf    time.Time // a list that was asked for before this may lack what was never told
 
 	reading  bool   // a snapshot is needed
 	queued   bool   // in the queue of reads
@@ -74,10 +74,13 @@ func (f *feed) host(op *presence.Op, submitted time.Time) {
 // confirmed: everything published from here on arrives. What was published
 // before must be in a snapshot that is read from here on, or be shown not to be.
 func (r *hosted) confirmed(cause string) {
+	r.asOf = time.Now()
 	switch {
 	case r.flying:
 		r.again = cause
-	case r.reading || !r.known:
+	case !r.known:
+		r.read(causeStart)
+	case r.reading:
 		r.read(cause)
 	default:
 		r.f.check(r, cause)
@@ -117,8 +120,12 @@ func (r *hosted) dropKept() { r.kept, r.keptBytes, r.overflow = nil, 0, false }
 
 // apply is what the table in resync.go says, on a live room.
 func (r *hosted) apply(e *presence.Event) {
-	members := len(r.replica.members)
-	switch v := r.replica.take(e, r.emit); {
+	members, snapshots := len(r.replica.members), r.replica.snapshots
+	v := r.replica.take(e, r.emit)
+	if r.replica.snapshots != snapshots {
+		r.asOf = time.Now()
+	}
+	switch {
 	case v == verdictFresh && members > 0: // their leaves were missed
 		r.f.metrics.FeedGaps.Inc()
 	case v == verdictGap:
@@ -188,6 +195,7 @@ func (f *feed) startReads() {
 			continue // the confirmation will ask again
 		}
 		r.dropKept()
+		r.replica.seal()
 		r.flying = true
 		f.reads.flying++
 		f.beside(r.fetch(r.floor, r.known))
@@ -228,10 +236,13 @@ func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
 	case err != nil:
 		r.fetchFailed(err)
 		return
-	case r.overflow:
+	case r.overflow, snap.Revision == 0 && len(r.replica.lists) > 0:
+		// Too much happened, or a list came meanwhile of which an empty room
+		// does not tell whether it is older: once more.
 		r.read(r.cause)
 		return
 	}
+	r.asOf = time.Now()
 	if r.known {
 		if r.floor = r.replica.reconcile(snap, now, r.emit); r.floor > 0 {
 			r.markAndRead()
@@ -245,7 +256,6 @@ func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
 	r.f.metrics.Resyncs.WithLabelValues(r.cause).Inc()
 	r.failures = 0
 	r.reading = false
-	r.generation++
 	r.settle()
 	if r.again != "" {
 		r.f.check(r, r.again)
@@ -263,9 +273,9 @@ func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
 
 // settle waits until no event can come that the snapshot holds.
 func (r *hosted) settle() {
-	generation := r.generation
+	snapshots := r.replica.snapshots
 	r.f.barrier(func() {
-		if r.generation == generation {
+		if r.replica.snapshots == snapshots {
 			r.replica.settling, r.replica.void = false, false
 		}
 	})

@@ -29,6 +29,12 @@ import (
 // replica is settling (*void*), what does not begin a new life of the room
 // belongs to the one that the snapshot saw ended.
 //
+// A list that a subscriber was given (presence.get) comes from Redis too, so it
+// may be ahead of `last`, and the subscriber ignores events that are not above
+// it. Where the events up to it are lost, a comparison with the replica alone
+// would not end a member that was only in the list. So lists that are ahead are
+// kept until the events have caught up, and count as known in a comparison.
+//
 // Invariants 1, 2, 4 and 8: folding what was emitted over the first snapshot
 // gives the members of the last one; a membership that was told ends once;
 // what did not change is not told; revisions never go down.
@@ -51,6 +57,13 @@ type replica struct {
 	settling bool
 	void     bool // settling, and the snapshot was of an empty room
 	members  map[presence.ConnID]entry
+
+	// Lists that were handed out and are ahead of last, by revision; sealed
+	// are those that were before the snapshot was asked for that is under way.
+	lists, sealed []presence.Snapshot
+	// snapshots counts what was adopted. A list that was read before the newest
+	// of them is worth nothing: its reader would not be told what lies between.
+	snapshots int
 }
 
 // verdict is what an event means for a replica.
@@ -91,6 +104,7 @@ func (p *replica) take(e *presence.Event, emit func(*presence.Event)) verdict {
 	v := p.judge(e)
 	switch v {
 	case verdictFresh:
+		p.lists = p.merge(p.lists, e.Revision-1, e.Time, emit)
 		p.endAll(p.last+1, e.Time, emit)
 	case verdictApply:
 	default:
@@ -98,6 +112,7 @@ func (p *replica) take(e *presence.Event, emit func(*presence.Event)) verdict {
 	}
 	p.apply(e, emit)
 	p.last, p.settling, p.void = e.Revision, false, false
+	p.dropLists()
 	return v
 }
 
@@ -168,9 +183,56 @@ func (p *replica) absent(there map[presence.ConnID]struct{}) []presence.ConnID {
 	return gone
 }
 
+// show is told of a list before a subscriber has it. It must have been read
+// after the newest snapshot.
+func (p *replica) show(list presence.Snapshot) {
+	if list.Revision > p.last {
+		list.Members = slices.Clone(list.Members) // the reader sorts its own
+		p.lists = append(p.lists, list)
+		slices.SortFunc(p.lists, byRevision)
+	}
+}
+
+// ahead is the revision of the highest list that is ahead of last; 0: none.
+func (p *replica) ahead() presence.Revision {
+	if len(p.lists) == 0 {
+		return 0
+	}
+	return p.lists[len(p.lists)-1].Revision
+}
+
+func byRevision(a, b presence.Snapshot) int { return cmp.Compare(a.Revision, b.Revision) }
+
+// seal is called when a snapshot is asked for: what is a list now is older.
+func (p *replica) seal() {
+	p.sealed = append(p.sealed, p.lists...)
+	p.lists = nil
+	slices.SortFunc(p.sealed, byRevision)
+}
+
+// merge tells what the lists up to upTo know and the replica does not, and
+// returns those above.
+func (p *replica) merge(lists []presence.Snapshot, upTo presence.Revision, now int64, emit func(*presence.Event)) []presence.Snapshot {
+	for len(lists) > 0 && lists[0].Revision <= upTo {
+		if lists[0].Revision > p.last {
+			p.tell(lists[0], lists[0].Revision, now, emit)
+		}
+		lists = lists[1:]
+	}
+	return lists
+}
+
+// dropLists forgets the lists that the events have caught up with.
+func (p *replica) dropLists() {
+	for len(p.lists) > 0 && p.lists[0].Revision <= p.last {
+		p.lists = p.lists[1:]
+	}
+}
+
 // adopt makes the replica what snap says, and tells nobody.
 func (p *replica) adopt(snap presence.Snapshot) {
 	p.last = max(p.last, snap.Revision)
+	p.snapshots++
 	p.settling, p.void = true, snap.Revision == 0 && len(snap.Members) == 0
 	p.members = make(map[presence.ConnID]entry, len(snap.Members))
 	for i := range snap.Members {
@@ -189,30 +251,39 @@ func (p *replica) adopt(snap presence.Snapshot) {
 // changes: the result is the revision that the room must be marked with before
 // it is read again. Otherwise it is 0.
 func (p *replica) reconcile(snap presence.Snapshot, now int64, emit func(*presence.Event)) (mark presence.Revision) {
-	changes := p.changes(snap)
-	there := make(map[presence.ConnID]struct{}, len(snap.Members))
-	for i := range snap.Members {
-		there[snap.Members[i].Conn] = struct{}{}
-	}
-	gone := p.absent(there)
-	differs := len(changes)+len(gone) > 0
-
-	at := snap.Revision // what carries no revision of its own carries this
+	p.sealed = p.merge(p.sealed, maxRevision, now, emit)
+	p.lists = p.merge(p.lists, snap.Revision, now, emit)
+	at, differs := snap.Revision, p.differs(snap)
 	switch {
 	case at == 0 && differs: // empty, or somebody's hand took its revision away: nothing to mark
 		at = p.last + 1
 	case at != 0 && (at < p.last || at == p.last && differs):
 		return p.last + markAhead
 	}
+	p.tell(snap, at, now, emit)
+	return 0
+}
 
-	prev := p.last
+// differs says whether snap has other members than the replica.
+func (p *replica) differs(snap presence.Snapshot) bool {
+	return len(snap.Members) != len(p.members) || len(p.changes(snap)) > 0
+}
+
+// tell tells the difference between the replica and snap, and adopts it. What
+// has no revision above last of its own carries `at`.
+func (p *replica) tell(snap presence.Snapshot, at presence.Revision, now int64, emit func(*presence.Event)) {
+	there := make(map[presence.ConnID]struct{}, len(snap.Members))
+	for i := range snap.Members {
+		there[snap.Members[i].Conn] = struct{}{}
+	}
+	last, prev := p.last, p.last
 	tell := func(e *presence.Event) {
 		e.Prev, prev = prev, e.Revision
 		emit(e)
 	}
-	for _, c := range changes {
+	for _, c := range p.changes(snap) {
 		rev := at
-		if c.Revision > p.last && c.Revision < at {
+		if c.Revision > last && c.Revision < at {
 			rev = c.Revision
 		}
 		e := &presence.Event{Kind: presence.KindJoin, Revision: rev, Conn: c.Conn, Time: c.At,
@@ -226,12 +297,11 @@ func (p *replica) reconcile(snap presence.Snapshot, now int64, emit func(*presen
 		}
 		tell(e)
 	}
-	for _, conn := range gone {
+	for _, conn := range p.absent(there) {
 		tell(p.members[conn].leave(conn, at, 0, now))
 	}
 	p.adopt(snap)
 	p.last = max(p.last, at)
-	return 0
 }
 
 // changes returns the members of snap that are new or not as they were known,

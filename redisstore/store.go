@@ -220,6 +220,8 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 		return s.feed.watch(op)
 	case presence.OpWatchMessages:
 		return s.feed.watchMessages(op)
+	case presence.OpMembers:
+		return s.feed.members(op, s.lane(op).submit)
 	}
 	if writes(op.Kind) {
 		if _, _, ok := s.lease.window(); !ok {
