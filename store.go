@@ -82,6 +82,7 @@ type Op struct {
 	// Filled by the store.
 
 	Err      *Error   // nil when it succeeded
+	Ended    bool     // Err is set: the connection is no longer this node's, so nothing of it can succeed any more
 	Unknown  bool     // Err is set, but the operation may still take effect: Done comes again when that is settled
 	Revision Revision // of the change, or at which the answer is true; 0: nothing changed, or empty room
 	NewInc   int64    // OpOpen
@@ -110,8 +111,9 @@ type Departure struct {
 	App        string
 	Conn       ConnID
 	Inc        int64
-	Reason     Reason // ReasonClosed or ReasonTimeout
-	Unanswered bool   // operations of it were still without an answer: they may yet take effect
+	Reason     Reason   // ReasonClosed or ReasonTimeout
+	Rooms      []string // rooms in which it may be a member, for a store that has forgotten its session
+	Unanswered bool     // operations of it were still without an answer: they may yet take effect
 }
 
 // Check is one line of a node's readiness.

@@ -29,7 +29,9 @@ func (l *loop) frame(c *conn, h ws.Header, payload []byte) {
 	switch h.OpCode {
 	case ws.OpPing:
 		if c.state == stateOpen {
-			l.flushReplies()
+			l.flushReplies() // in order
+		}
+		if c.state == stateOpen {
 			l.stats.FramesOut++
 			l.send(c, appendFrame(l.scratch[:0], ws.OpPong, payload), false)
 		}
@@ -102,6 +104,7 @@ func (l *loop) closeFrame(c *conn, payload []byte) {
 	case ws.StatusNormalClosure, ws.StatusGoingAway, ws.StatusNoStatusRcvd:
 		reason, why = presence.ReasonClosed, endClosed
 	}
+	l.startAll(c)
 	l.flushReplies()
 	if c.state != stateOpen {
 		return
@@ -308,11 +311,22 @@ func (l *loop) readyRoom(c *conn, e *entry) {
 // noteWaits has the requests that stay queued in e refused when their time is over.
 func (l *loop) noteWaits(e *entry) {
 	for _, r := range e.queue {
-		if !r.waits {
-			r.waits = true
-			l.waits = append(l.waits, waiting{r, r.began, r.began.Add(waitMs * time.Millisecond)})
-		}
+		l.noteWait(r)
 	}
+}
+
+// noteWait has r refused, or doubted, when its time is over.
+func (l *loop) noteWait(r *request) {
+	if r.waits {
+		return
+	}
+	r.waits = true
+	w := waiting{r, r.began, r.began.Add(waitMs * time.Millisecond)}
+	i := len(l.waits)
+	for i > 0 && w.until.Before(l.waits[i-1].until) { // a later step of an early request
+		i--
+	}
+	l.waits = slices.Insert(l.waits, i, w)
 }
 
 // startReady starts the rooms that got something new in this turn.
@@ -320,11 +334,25 @@ func (l *loop) startReady() {
 	for i := 0; i < len(l.ready); i++ { // starting one may make others ready
 		r := l.ready[i]
 		if c := l.conns.get(r.ref); c != nil && c.state == stateOpen {
-			l.startNext(c, r.e)
+			func() {
+				defer l.recovered(r.ref)
+				l.startNext(c, r.e)
+			}()
 		}
 	}
 	clear(l.ready)
 	l.ready = l.ready[:0]
+}
+
+// startAll starts what c has asked for in this turn, before its end is handled.
+func (l *loop) startAll(c *conn) {
+	for e := c.entries; e != nil; {
+		next := e.next // starting e may drop it
+		if e.current == nil {
+			l.startNext(c, e)
+		}
+		e = next
+	}
 }
 
 // waiting is a request that could not be sent at once. It is named by its
@@ -336,7 +364,8 @@ type waiting struct {
 }
 
 // expireWaits refuses requests that have waited for others of their room for
-// too long. They were never sent, so the refusal is final.
+// too long; they were never sent, so the refusal is final. Those that are on
+// their second step are answered, too: 2 s is for the whole of a request.
 func (l *loop) expireWaits() {
 	for len(l.waits) > 0 && !l.now.Before(l.waits[0].until) {
 		w := l.waits[0]
@@ -345,9 +374,16 @@ func (l *loop) expireWaits() {
 		if r.freed || r.began != w.began || r.entry == nil {
 			continue
 		}
-		i := slices.Index(r.entry.queue, r)
 		c := l.conns.get(r.ref)
-		if i < 0 || c == nil {
+		if c == nil {
+			continue
+		}
+		if r.entry.current == r { // at a later step: the store's own 2 s began with that
+			l.doubted(c, r, presence.Errorf(presence.CodeUnavailable, "the store answers too slowly: only a part of the request was done; try again"))
+			continue
+		}
+		i := slices.Index(r.entry.queue, r)
+		if i < 0 {
 			continue
 		}
 		r.entry.queue = slices.Delete(r.entry.queue, i, i+1)
@@ -430,9 +466,13 @@ func (l *loop) start(c *conn, e *entry, r *request) (sent bool) {
 			return false
 		}
 		r.op.Kind, r.op.MaxMembers = presence.OpJoin, lim.Members
-		if r.typ == protocol.TypePresenceUpdate {
-			r.op.Kind = presence.OpUpdate
-		} else {
+		switch {
+		case r.typ == protocol.TypePresenceUpdate:
+			r.op.Kind, r.kinds = presence.OpUpdate, maskUpdate
+		case e.member:
+			r.kinds = maskJoin | maskUpdate
+		default: // an update that comes now is of an earlier membership
+			r.kinds = maskJoin
 			l.setMember(e, true)
 		}
 		n := len(r.buf)
@@ -446,7 +486,7 @@ func (l *loop) start(c *conn, e *entry, r *request) (sent bool) {
 			l.finishRequest(c, r, nil)
 			return false
 		}
-		r.op.Kind, r.op.Reason = presence.OpLeave, presence.ReasonLeft
+		r.op.Kind, r.op.Reason, r.kinds = presence.OpLeave, presence.ReasonLeft, maskLeave
 	case protocol.TypePresenceGet:
 		r.op.Kind = presence.OpMembers
 	case protocol.TypePresenceCount:
@@ -505,23 +545,27 @@ func (l *loop) trackLine(c *conn, e *entry, mask uint8, binds []string) string {
 	return string(subscriptions(b, mask, binds))
 }
 
-// completed is the store's answer to r.
-func (l *loop) completed(r *request) {
+// completed is the store's answer to r. With unknown it is not the last: the
+// operation may still take effect, and the store may be writing r.op, which
+// nobody reads before the second answer.
+func (l *loop) completed(r *request, unknown *presence.Error) {
+	defer l.recovered(r.ref)
 	c := l.conns.get(r.ref)
-	if r.op.Kind == presence.OpOpen {
-		if c != nil && c.state == stateAuthorising && c.in != nil && c.in.hand != nil && c.in.hand.req == r {
-			l.opened(c, r)
-		} else {
+	if r.typ == protocol.TypeUnknown { // no request of a client: the session that an upgrade asked for
+		switch {
+		case c != nil && c.state == stateAuthorising && c.in != nil && c.in.hand != nil && c.in.hand.req == r:
+			l.opened(c, r, unknown)
+		case unknown == nil:
 			l.orphaned(r)
 		}
-		if !r.op.Unknown {
+		if unknown == nil {
 			r.release()
 		}
 		return
 	}
 	e := r.entry
 	if c == nil || e == nil || e.current != r {
-		if !r.op.Unknown { // its connection has ended; the store settles what is open
+		if unknown == nil { // its connection has ended; the store settles what is open
 			chain := r.chain
 			r.chain = nil
 			chain.abandon()
@@ -529,16 +573,11 @@ func (l *loop) completed(r *request) {
 		}
 		return
 	}
-	defer l.recovered(r.ref)
-	if r.op.Unknown {
-		// May still take effect: the client is told, and nothing of this room is
-		// sent before the store has settled it.
-		r.doubt = true
-		for at := r; at != nil; at = at.chain {
-			l.finishRequest(c, at, r.op.Err)
-		}
+	if unknown != nil {
+		l.doubted(c, r, unknown)
 		return
 	}
+	ended := r.op.Ended
 	if l.proceed(c, e, r) {
 		return // a further step was sent
 	}
@@ -548,8 +587,25 @@ func (l *loop) completed(r *request) {
 	}
 	e.current = nil
 	r.release()
-	if c.state == stateOpen {
+	switch {
+	case c.state != stateOpen:
+	case ended:
+		// Nothing of this connection can succeed again: its client must come back.
+		l.closeWith(c, closeTryAgain, "this connection is no longer held here; connect again", endError)
+	default:
 		l.ready = append(l.ready, readyEntry{c.ref(), e})
+	}
+}
+
+// closeTryAgain is "try again later" of the IANA registry of close codes.
+const closeTryAgain = 1013
+
+// doubted tells the client that r may or may not take effect. Nothing else of
+// the room is sent before its real outcome is known.
+func (l *loop) doubted(c *conn, r *request, err *presence.Error) {
+	for at := r; at != nil; at = at.chain {
+		at.doubt = true
+		l.finishRequest(c, at, err)
 	}
 }
 
@@ -570,6 +626,7 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 			l.setMember(e, false)
 			r.op.Kind = presence.OpUntrack
 			r.op.Revision = 0
+			l.noteWait(r)
 			return l.submit(c, e, r)
 		}
 		if err == nil {
@@ -616,10 +673,11 @@ func (l *loop) finishRequest(c *conn, r *request, err *presence.Error) {
 	app, room := r.entry.room.app, r.entry.room.name
 	switch r.typ {
 	case protocol.TypePresenceGet:
-		if limit := l.node.opts.Limits.Reply; limit > 0 && len(r.reply) > limit {
+		if r.tooLong > 0 {
 			l.m.limit("reply")
+			limit := l.node.opts.Limits.Reply
 			l.ackError(c, r.typ, r.ack, r.began, presence.Errorf(presence.CodeTooLarge,
-				"the list of members has %d bytes; the limit is %d: pass a limit", len(r.reply), limit).WithField("limit").WithLimit(int64(limit)))
+				"the list of members has about %d bytes; the limit is %d: pass a limit", r.tooLong, limit).WithField("limit").WithLimit(int64(limit)))
 			return
 		}
 		l.ackRevision(c, r, r.reply)
@@ -712,36 +770,18 @@ func (l *loop) ackError(c *conn, t protocol.Type, ackID []byte, began time.Time,
 
 // causedBy reports whether b is the event or message that r has caused.
 func (r *request) causedBy(c *conn, b *broadcast) bool {
-	if r.acked || r.op.Unknown {
+	if r.acked || r.doubt {
 		return false
 	}
-	switch r.typ {
-	case protocol.TypePublish:
-		return b.kind == 0 && b.id == r.id
-	case protocol.TypePresenceJoin:
-		if b.kind != presence.KindJoin && b.kind != presence.KindUpdate {
-			return false
-		}
-	case protocol.TypePresenceUpdate:
-		if b.kind != presence.KindUpdate {
-			return false
-		}
-	case protocol.TypePresenceLeave, protocol.TypeRoomLeave:
-		if b.kind != presence.KindLeave {
-			return false
-		}
-	default:
-		return false
+	if b.kind == 0 {
+		return r.typ == protocol.TypePublish && b.id == r.id
 	}
-	return b.conn == c.id && b.rev > r.entry.answer
+	return r.kinds&kindMask(b.kind) != 0 && b.conn == c.id && b.rev > r.entry.answer
 }
 
 // acknowledge answers r because its own event has come first; the store's
 // answer then finds it acknowledged.
 func (l *loop) acknowledge(c *conn, r *request, b *broadcast) {
-	if r.typ == protocol.TypeRoomLeave {
-		return // it has a step to go
-	}
 	if b.kind != 0 {
 		r.entry.answer = b.rev
 	}

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	presence "presencesets"
 )
 
 // endLog writes one line for each connection that ends, at most endsPerSecond
@@ -39,7 +37,7 @@ func (e *endLog) allow(now time.Time) (ok bool, left int) {
 	return true, left
 }
 
-func (n *Node) logEnd(l *loop, c *conn, why end, reason presence.Reason) {
+func (n *Node) logEnd(l *loop, c *conn, why end) {
 	ok, left := n.ends.allow(l.now)
 	if !ok {
 		return
@@ -49,7 +47,6 @@ func (n *Node) logEnd(l *loop, c *conn, why end, reason presence.Reason) {
 		attrs = append(attrs, "count", left)
 	}
 	n.opts.Log.Info("connection ended", attrs...)
-	_ = reason
 }
 
 // equal compares two secrets in constant time.

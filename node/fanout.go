@@ -8,9 +8,9 @@ import (
 
 // Fan-out: one event, one frame, one task for every loop that has subscribers.
 //
-// A loop has a queue of broadcasts and one active job. A job takes every queued
-// broadcast of its room with it (jobBytes at most), so that a busy loop sends
-// several frames in one call and an idle one sends at once. It walks the
+// A loop keeps what is to be sent by room, and the rooms in a queue. The active
+// job takes all that waits for its room (jobBytes at most), so that a busy loop
+// sends several frames in one call and an idle one sends at once. It walks the
 // room's subscribers, jobStep sockets a turn, and the loop looks after its
 // other sockets in between. Broadcasts of one room stay in their order
 // (invariant 8); those of different rooms have none.
@@ -66,65 +66,93 @@ type variant struct {
 	count [4]uint16 // frames by kind, 0: messages
 }
 
-// take makes the next job out of the queue: the first broadcast and all
-// later ones of its room, as far as they fit into one send.
-func (l *loop) takeJob() {
-	first := l.jobs[0]
-	j := &l.jobFree
-	*j = job{room: first.room, casts: j.casts[:0], began: l.now}
-	size := 0
-	kept := l.jobs[:0]
-	full := false
-	for _, b := range l.jobs {
-		if b.room == j.room && !full {
-			if n := len(b.frame) + len(b.frameAll); size == 0 || size+n <= jobBytes {
-				size += n
-				j.casts = append(j.casts, b)
-				j.messages = j.messages || b.kind == 0
-				continue
-			}
-			full = true // what comes behind it must stay behind it
-		}
-		kept = append(kept, b)
+// enqueue keeps b for its room, and the room for its turn.
+func (l *loop) enqueue(b *broadcast) {
+	lr := &b.room.local[l.id]
+	lr.pending = append(lr.pending, b)
+	if !lr.queued {
+		lr.queued = true
+		l.waitingRooms.push(b.room)
 	}
-	clear(l.jobs[len(kept):])
-	l.jobs = kept
+}
+
+// roomQueue is a FIFO of the rooms that have something to send.
+type roomQueue struct {
+	rooms []*Room
+	first int
+}
+
+func (q *roomQueue) len() int { return len(q.rooms) - q.first }
+
+func (q *roomQueue) push(r *Room) { q.rooms = append(q.rooms, r) }
+
+func (q *roomQueue) pop() *Room {
+	r := q.rooms[q.first]
+	q.rooms[q.first] = nil
+	if q.first++; q.first == len(q.rooms) {
+		q.rooms, q.first = q.rooms[:0], 0
+	}
+	return r
+}
+
+// takeJob makes the next job: of the room whose turn it is, as many broadcasts
+// as fit into one send. What is left of them has the room queue up again.
+func (l *loop) takeJob() {
+	room := l.waitingRooms.pop()
+	lr := &room.local[l.id]
+	j := &l.jobFree
+	*j = job{room: room, casts: j.casts[:0]}
+	size := 0
+	for _, b := range lr.pending {
+		n := len(b.frame) + len(b.frameAll)
+		if size > 0 && size+n > jobBytes {
+			break
+		}
+		size += n
+		j.casts = append(j.casts, b)
+		j.messages = j.messages || b.kind == 0
+	}
+	rest := copy(lr.pending, lr.pending[len(j.casts):])
+	clear(lr.pending[rest:])
+	lr.pending = lr.pending[:rest]
+	if rest > 0 {
+		l.waitingRooms.push(room)
+	} else {
+		lr.pending, lr.queued = nil, false // most rooms are quiet most of the time: hold no memory for them
+	}
 	l.job = j
-	j.room.local[l.id].walkers++
+	lr.walkers++
+	first := j.casts[0]
 	l.backlog.Store(first.posted.UnixNano())
 	if first.kind != 0 {
 		l.m.DeliveryLag.Observe(max(0, l.now.Sub(first.at).Seconds()))
 	}
 }
 
-// stepJob sends to at most jobStep sockets.
+// stepJob sends to at most jobStep sockets: of one big room, or of many small ones.
 func (l *loop) stepJob() {
-	if l.job == nil {
-		if len(l.jobs) == 0 {
-			return
+	for sent := 0; l.job != nil || l.waitingRooms.len() > 0; {
+		if l.job == nil {
+			l.takeJob()
 		}
-		l.takeJob()
+		j := l.job
+		lr := &j.room.local[l.id]
+		for j.cursor < len(lr.subs) {
+			if sent == jobStep {
+				return // the rest in the next turn
+			}
+			e := lr.subs[j.cursor]
+			j.cursor++
+			if e != nil {
+				sent++
+				l.guardedDeliver(j, e)
+			}
+		}
+		lr.walked()
+		clear(j.casts)
+		l.job = nil
 	}
-	j := l.job
-	lr := &j.room.local[l.id]
-	for sent := 0; j.cursor < len(lr.subs); j.cursor++ {
-		e := lr.subs[j.cursor]
-		if e == nil {
-			continue
-		}
-		if sent == jobStep {
-			return // the rest in the next turn
-		}
-		sent++
-		l.deliver(j, e)
-	}
-	lr.walked()
-	clear(j.casts)
-	l.job = nil
 	l.backlog.Store(0)
-	if len(l.jobs) > 0 {
-		l.backlog.Store(l.jobs[0].posted.UnixNano())
-	}
 }
 
 // maxBacklog is the age of the oldest broadcast from which the node is not
@@ -160,6 +188,11 @@ func (l *loop) deliver(j *job, e *entry) {
 		l.stats.FramesOut += uint64(n)
 	}
 	l.send(c, v.bytes, true)
+}
+
+func (l *loop) guardedDeliver(j *job, e *entry) {
+	defer l.recovered(l.conns.at(e.slot).ref())
+	l.deliver(j, e)
 }
 
 // mixedSince reports whether some event of the job is not above what e's

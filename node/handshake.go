@@ -36,6 +36,8 @@ type handshake struct {
 	req    *request
 }
 
+var errShuttingDown = presence.Errorf(presence.CodeUnavailable, "this node is shutting down")
+
 var errNoAnswer = presence.Errorf(presence.CodeUnavailable, "the session could not be opened in time: the store does not answer; try again")
 
 // head looks for a whole request head at the start of b.
@@ -135,7 +137,7 @@ func (l *loop) upgrade(c *conn, head []byte) {
 		return
 	}
 	if l.node.draining.Load() {
-		l.refuse(c, presence.Errorf(presence.CodeUnavailable, "this node is shutting down"))
+		l.refuse(c, errShuttingDown)
 		return
 	}
 
@@ -160,7 +162,9 @@ func (l *loop) upgrade(c *conn, head []byte) {
 	c.in.hand = &handshake{answer: bytes.Clone(m.out.Bytes()), req: req}
 	l.watch(c) // not read until it is answered
 	l.refile(c)
+	l.node.opens.Add(1)
 	if err := l.node.opts.Store.Submit(&req.op); err != nil {
+		l.node.opens.Done()
 		req.release()
 		l.refuse(c, err)
 	}
@@ -228,8 +232,12 @@ func (n *Node) originAllowed(origin string) bool {
 }
 
 // opened is the store's answer to the session that c's upgrade asked for.
-func (l *loop) opened(c *conn, req *request) {
+func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 	op := &req.op
+	if unknown != nil {
+		l.refuse(c, unknown)
+		return
+	}
 	if op.Err != nil {
 		l.refuse(c, op.Err)
 		return
@@ -254,6 +262,9 @@ func (l *loop) opened(c *conn, req *request) {
 		return
 	}
 	l.watch(c)
+	if c.state != stateOpen {
+		return
+	}
 	if len(c.in.buf) > 0 {
 		l.again(c)
 	} else {
@@ -269,7 +280,10 @@ func (l *loop) refuse(c *conn, err *presence.Error) {
 }
 
 // answer sends an HTTP error and lets the connection run out.
-func (l *loop) answer(c *conn, status int, e *presence.Error) {
+func (l *loop) answer(c *conn, status int, e *presence.Error) { l.finish(c, httpAnswer(status, e)) }
+
+// httpAnswer is the whole of an HTTP answer that refuses.
+func httpAnswer(status int, e *presence.Error) []byte {
 	body, err := json.Marshal(map[string]any{"name": e.Name, "message": e.Message, "statusCode": status})
 	if err != nil {
 		panic(err) // three fields of plain types
@@ -282,7 +296,7 @@ func (l *loop) answer(c *conn, status int, e *presence.Error) {
 	}
 	b.WriteString("Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
 	b.Write(body)
-	l.finish(c, b.Bytes())
+	return b.Bytes()
 }
 
 // finish sends the last bytes of an HTTP answer and our end of stream, and

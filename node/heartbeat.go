@@ -29,7 +29,7 @@ type wheel struct {
 	heads [wheelSlots]uint32 // slot number of the connection + 1; 0: empty
 	now   uint32             // the second that is worked on; all before it are done
 	size  int
-	later []uint32 // scratch of turn
+	later []connRef // scratch of turn
 }
 
 // file puts c under its deadline. c must not be filed.
@@ -68,7 +68,7 @@ func (w *wheel) take(t *table, c *conn) {
 
 // turn calls due for connections whose deadline is at or before now, at most
 // wheelWork of them, and reports whether all were done. due may file the
-// connection again, for a later second, or end it; it touches no other.
+// connection again, for a later second, or end it.
 func (w *wheel) turn(t *table, now uint32, due func(*conn)) (done bool) {
 	work := 0
 	for ; ; w.now++ {
@@ -77,15 +77,17 @@ func (w *wheel) turn(t *table, now uint32, due func(*conn)) (done bool) {
 			c := t.at(*head - 1)
 			w.take(t, c)
 			if c.deadline > w.now { // a later round of the same slot
-				w.later = append(w.later, c.slot)
+				w.later = append(w.later, c.ref())
 				continue
 			}
 			work++
 			due(c)
 		}
-		for _, slot := range w.later {
-			c := t.at(slot)
-			w.file(t, c, c.deadline)
+		for _, ref := range w.later {
+			// due may have ended it, by sending what was gathered for it, or moved it
+			if c := t.get(ref); c != nil && c.flags&flagFiled == 0 {
+				w.file(t, c, c.deadline)
+			}
 		}
 		w.later = w.later[:0]
 		if work >= wheelWork {
@@ -163,8 +165,11 @@ func (l *loop) expire(c *conn) {
 	case stateOpen:
 		switch {
 		case c.flags&flagPinged != 0 && now >= c.since+seconds(l.node.opts.PingTimeout):
-			l.lose(c, endPongTimeout)
-			return
+			if c.flags&flagPaused == 0 && c.out == nil {
+				l.lose(c, endPongTimeout)
+				return
+			}
+			c.since = now // its pong may be there: it is we who do not read
 		case c.in != nil && c.in.since != 0 && now >= c.in.since+halfFrameSeconds:
 			if c.flags&(flagPaused|flagAgain) != 0 || c.out != nil {
 				c.in.since = max(now, 1) // it is we who do not read on
@@ -180,7 +185,8 @@ func (l *loop) expire(c *conn) {
 			c.flags |= flagPinged
 			c.since = now
 			c.jitter = rand.Uint32()
-			l.sendShared(c, ws.CompiledPing)
+			l.stats.FramesOut++
+			l.send(c, ws.CompiledPing, true)
 			if c.state != stateOpen { // the ping itself found the socket dead
 				return
 			}

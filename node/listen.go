@@ -10,6 +10,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -101,7 +102,7 @@ func (n *Node) place(fd int) {
 		n.open.Add(-1)
 		n.opts.Metrics.LimitHits.WithLabelValues("connections").Inc()
 		n.opts.Metrics.HandshakeFailures.WithLabelValues("full").Inc()
-		send(fd, []byte("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
+		send(fd, fullAnswer)
 		_ = unix.Shutdown(fd, unix.SHUT_WR) // about to be closed
 		_ = unix.Close(fd)
 		return
@@ -116,8 +117,10 @@ func (n *Node) place(fd int) {
 		}
 		if best != nil {
 			best.count.Add(1)
+			best.heads.Add(1)
 			if !best.post(task{kind: taskSocket, fd: int32(fd)}) {
 				best.count.Add(-1)
+				best.heads.Add(-1)
 				n.open.Add(-1)
 				_ = unix.Close(fd)
 			}
@@ -131,6 +134,11 @@ func (n *Node) place(fd int) {
 		}
 	}
 }
+
+// fullAnswer is what a socket above the limit is sent. It is not read from, so
+// a client whose request is on its way may see a reset instead.
+var fullAnswer = httpAnswer(http.StatusServiceUnavailable, &presence.Error{Code: presence.CodeUnavailable,
+	Name: "UnavailableError", Message: "this node holds as many connections as it may", Retry: true, RetryAfterMs: 5000})
 
 // pause waits, or reports false when the node stops.
 func (n *Node) pause(d time.Duration) bool {
@@ -153,6 +161,7 @@ type handedOver struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	open  atomic.Int64 // connections that were handed over and are not closed
 }
 
 func newHandedOver(addr net.Addr) *handedOver {
@@ -175,10 +184,22 @@ func (h *handedOver) Close() error { h.once.Do(func() { close(h.done) }); return
 // Addr implements net.Listener.
 func (h *handedOver) Addr() net.Addr { return h.addr }
 
-// prefixed is a connection of which some bytes were read already.
+// maxPlain bounds the HTTP connections of the client port that were handed over.
+const maxPlain = 1024
+
+// prefixed is a connection of which some bytes were read already. It is counted
+// until it is closed.
 type prefixed struct {
 	net.Conn
-	read []byte
+	read   []byte
+	count  *atomic.Int64
+	closed sync.Once
+}
+
+// Close implements net.Conn.
+func (p *prefixed) Close() error {
+	p.closed.Do(func() { p.count.Add(-1) })
+	return p.Conn.Close()
 }
 
 func (p *prefixed) Read(b []byte) (int, error) {
@@ -190,8 +211,16 @@ func (p *prefixed) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
+var errManyHTTP = presence.Errorf(presence.CodeUnavailable, "too many HTTP connections on this node")
+
 // handOver takes c from the loop and gives it to net/http with the bytes read so far.
 func (l *loop) handOver(c *conn, read []byte) {
+	plain := &l.node.plain.open
+	if plain.Load() >= maxPlain {
+		l.m.limit("http")
+		l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
+		return
+	}
 	err := l.poll.remove(int(c.fd))
 	var nc net.Conn
 	if err == nil {
@@ -204,14 +233,17 @@ func (l *loop) handOver(c *conn, read []byte) {
 		}
 	}
 	if err == nil {
-		p := &prefixed{nc, append([]byte(nil), read...)}
+		p := &prefixed{Conn: nc, read: append([]byte(nil), read...), count: plain}
+		plain.Add(1)
 		select {
 		case l.node.plain.conns <- p:
 		default:
 			l.m.limit("http")
-			_ = nc.Close() // refused: our own descriptor says so below
-			l.answer(c, http.StatusServiceUnavailable, presence.Errorf(presence.CodeUnavailable, "too many HTTP requests wait on this node"))
-			return
+			_ = p.Close() // ours is left
+			if l.poll.add(int(c.fd), c.slot, c.gen, pollIn) == nil {
+				l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
+				return
+			}
 		}
 	} else {
 		l.m.limit("descriptors")

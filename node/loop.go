@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	presence "presencesets"
 	"presencesets/metrics"
 	"presencesets/protocol"
 
@@ -38,7 +39,7 @@ type loop struct {
 
 	// Atomic: read by the acceptor, the health page and those who post.
 	count    atomic.Int64 // sockets, those on their way through the mailbox included
-	heads    atomic.Int64 // handshakes without a whole head
+	heads    atomic.Int64 // handshakes without a whole head, those in the mailbox included
 	beat     atomic.Int64 // Unix nanoseconds of the last turn
 	backlog  atomic.Int64 // Unix nanoseconds at which the oldest broadcast that is not done came; 0: none
 	sleeping atomic.Bool  // parked, or about to be: a post must wake it
@@ -49,37 +50,40 @@ type loop struct {
 	closed  bool
 
 	// Owned by the loop.
-	conns     table
-	states    [stateCount]int
-	wheel     wheel
-	buffers   buffers
-	dec       *protocol.Decoder
-	req       protocol.Request // of the frame that is handled
-	began     time.Time
-	now       time.Time // of this turn
-	second    uint32    // whole seconds since began
-	tick8     uint32    // 1/8 ms since began, for the buckets
-	rbuf      []byte
-	scratch   []byte
-	tasks     []task // the mailbox's other half
-	replies   []byte
-	segments  []segment
-	againList []connRef
-	ready     []readyEntry
-	waits     []waiting
-	jobs      []*broadcast
-	job       *job
-	jobFree   job
-	freeReqs  *request
-	memory    memory
-	partial   int // bytes of half-read frames
-	queued    int // bytes in outbound queues
-	subs      int // entries that receive something
-	rooms     int // rooms with such an entry
-	members   int // entries that may be a member
-	stopping  bool
-	stats     metrics.LoopStats
-	turnStart time.Time
+	conns        table
+	states       [stateCount]int
+	wheel        wheel
+	buffers      buffers
+	dec          *protocol.Decoder
+	req          protocol.Request // of the frame that is handled
+	began        time.Time
+	now          time.Time // of this turn
+	second       uint32    // whole seconds since began
+	tick8        uint32    // 1/8 ms since began, for the buckets
+	rbuf         []byte
+	scratch      []byte
+	tasks        []task // the mailbox's other half
+	replies      []byte
+	segments     []segment
+	againList    []connRef
+	ready        []readyEntry
+	waits        []waiting
+	waitingRooms roomQueue
+	job          *job
+	jobFree      job
+	freeReqs     *request
+	memory       memory
+	partial      int    // bytes of half-read frames
+	queued       int    // bytes in outbound queues
+	subs         int    // entries that receive something
+	rooms        int    // rooms with such an entry
+	members      int    // entries that may be a member
+	swept        uint32 // second of the last sweep
+	sweepAt      uint32 // slot at which it goes on
+	since        int64  // the store's Since of this sweep
+	stopping     bool
+	behind       bool // the wheel has entries of the past left
+	stats        metrics.LoopStats
 }
 
 // task is what others hand to a loop. A struct with a kind and not a closure:
@@ -88,8 +92,11 @@ type task struct {
 	kind taskKind
 	fd   int32
 	req  *request
-	cast *broadcast
-	ask  chan metrics.LoopStats
+	// How req went, when its outcome is not known yet: the store may write the
+	// operation's own fields again before the loop has looked.
+	unknown *presence.Error
+	cast    *broadcast
+	ask     chan metrics.LoopStats
 }
 
 type taskKind uint8
@@ -161,6 +168,7 @@ func (l *loop) run() {
 	for {
 		if !l.collect() {
 			l.node.opts.Log.Error("a loop's poller was closed", "loop", l.id)
+			l.finishRun()
 			return
 		}
 		l.clock()
@@ -183,22 +191,27 @@ func (l *loop) run() {
 		l.stepJob()
 		l.stats.TurnSeconds += time.Since(l.now).Seconds()
 		if l.stopping && l.conns.used == 0 {
-			l.mu.Lock()
-			l.closed = true
-			rest := l.mailbox
-			l.mailbox = nil
-			l.mu.Unlock()
-			for _, t := range rest {
-				l.refuseTask(t)
-			}
+			l.finishRun()
 			return
 		}
 	}
 }
 
+// finishRun refuses what is posted from here on, and what was and not looked at.
+func (l *loop) finishRun() {
+	l.mu.Lock()
+	l.closed = true
+	rest := l.mailbox
+	l.mailbox = nil
+	l.mu.Unlock()
+	for _, t := range rest {
+		l.refuseTask(t)
+	}
+}
+
 // collect fills the poller's events: it parks unless the loop has work of its own.
 func (l *loop) collect() bool {
-	if l.job != nil || len(l.jobs) > 0 || len(l.againList) > 0 {
+	if l.job != nil || l.waitingRooms.len() > 0 || len(l.againList) > 0 || len(l.ready) > 0 || l.behind {
 		l.poll.once()
 		return true
 	}
@@ -271,9 +284,9 @@ func (l *loop) takeTasks() {
 		case taskSocket:
 			l.socket(int(t.fd))
 		case taskDone:
-			l.completed(t.req)
+			l.completed(t.req, t.unknown)
 		case taskCast:
-			l.jobs = append(l.jobs, t.cast)
+			l.enqueue(t.cast)
 		case taskStats:
 			t.ask <- l.snapshotStats()
 		case taskStop:
@@ -292,6 +305,7 @@ func (l *loop) refuseTask(t task) {
 	case taskSocket:
 		_ = unix.Close(int(t.fd)) // never used
 		l.count.Add(-1)
+		l.heads.Add(-1)
 		l.node.freed()
 	case taskDone:
 		l.orphaned(t.req)
@@ -342,11 +356,40 @@ func (l *loop) runAgain() {
 func (l *loop) timers() {
 	if l.second >= l.wheel.now {
 		l.stats.WheelLagSeconds = l.now.Sub(l.began.Add(time.Duration(l.wheel.now) * time.Second)).Seconds()
-		if l.wheel.turn(&l.conns, l.second, l.expire) {
+		l.behind = !l.wheel.turn(&l.conns, l.second, l.guardedExpire)
+		if !l.behind {
 			l.wheel.now = l.second + 1
 		}
 	}
 	l.expireWaits()
+	if l.second != l.swept {
+		l.swept = l.second
+		l.sweepForeign()
+	}
+}
+
+// sweepStep is how many connections a second are looked at when the node has
+// lost its stamp: their clients all come back.
+const sweepStep = 4096
+
+// sweepForeign closes the connections that were opened under a stamp that the
+// node has lost. Their clients connect again and are served.
+func (l *loop) sweepForeign() {
+	if since := l.node.opts.Store.Since(); since != l.since {
+		l.since, l.sweepAt = since, 0
+	}
+	slots := uint32(len(l.conns.slabs)) * slabSize
+	for n := 0; l.sweepAt < slots && n < sweepStep; l.sweepAt++ {
+		n++
+		if c := l.conns.at(l.sweepAt); c.state == stateOpen && c.inc < l.since {
+			l.closeWith(c, closeTryAgain, "this node lost its lease; connect again", endError)
+		}
+	}
+}
+
+func (l *loop) guardedExpire(c *conn) {
+	defer l.recovered(c.ref())
+	l.expire(c)
 }
 
 // reply appends a text frame to what c is sent at the end of this turn.
@@ -389,9 +432,9 @@ func (l *loop) stopAll() {
 		case stateFree:
 		case stateOpen:
 			l.closeWith(c, 1001, "this node is shutting down", endDrain)
-		default:
-			l.destroy(c, endNone)
-		}
+		case stateHead, stateAuthorising:
+			l.refuse(c, errShuttingDown)
+		} // those that are closing have their deadlines
 	}
 }
 
@@ -405,7 +448,7 @@ func (l *loop) snapshotStats() metrics.LoopStats {
 	l.mu.Lock()
 	s.MailboxDepth = len(l.mailbox)
 	l.mu.Unlock()
-	s.JobsActive = len(l.jobs)
+	s.JobsActive = l.waitingRooms.len()
 	if l.job != nil {
 		s.JobsActive++
 	}

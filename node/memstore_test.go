@@ -16,10 +16,12 @@ type memStore struct {
 	rooms    map[string]*memRoom
 	sessions map[presence.ConnID]int64
 	inc      int64
+	since    int64
 	departed []presence.Departure
 	tracks   []string
 	held     []func()                           // answers kept back
 	hold     func(*presence.Op) bool            // keep the answer of this operation back
+	ended    bool                               // no connection is this node's any more
 	refuse   func(*presence.Op) *presence.Error // do not take it
 }
 
@@ -84,6 +86,11 @@ func (s *memStore) Submit(op *presence.Op) *presence.Error {
 			return nil
 		}
 		return append([]byte{}, b...)
+	}
+	if s.ended {
+		op.Err, op.Ended = presence.Errorf(presence.CodeFenced, "the connection is no longer this node's"), true
+		op.Done.OpDone(op)
+		return nil
 	}
 	switch op.Kind {
 	case presence.OpOpen:
@@ -164,6 +171,13 @@ func (s *memStore) Depart(d presence.Departure) {
 			s.change(r, presence.KindLeave, m, d.Reason, m.Data)
 		}
 	}
+}
+
+// Since implements Store.
+func (s *memStore) Since() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since
 }
 
 // Unwatch implements Store.

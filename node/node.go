@@ -33,6 +33,9 @@ type Store interface {
 	// room has gone.
 	Unwatch(app, room string)
 	UnwatchMessages(app, room string)
+	// Since is the incarnation below which a connection is no longer this
+	// node's, so that nothing of it can succeed any more. It never falls.
+	Since() int64
 	// Ready says how the node's links to the store are.
 	Ready() []presence.Check
 }
@@ -89,7 +92,9 @@ type Node struct {
 	stopping   bool     // protected by mu
 	stop       chan struct{}
 
-	ends endLog
+	ends  endLog
+	opens sync.WaitGroup // sessions that the store is opening
+	lists chan struct{}  // big lists of members that are put together now
 }
 
 // New opens the node's ports and makes its loops. Nothing is served before Run.
@@ -98,7 +103,8 @@ func New(opts Options) (*Node, error) {
 		opts.Loops = max(1, runtime.GOMAXPROCS(0)-1)
 	}
 	opts.Loops = min(opts.Loops, maxLoops)
-	n := &Node{opts: opts, rooms: make(map[string]*Room), stop: make(chan struct{}), started: time.Now()}
+	n := &Node{opts: opts, rooms: make(map[string]*Room), stop: make(chan struct{}), started: time.Now(),
+		lists: make(chan struct{}, 2)}
 	n.ends.log = opts.Log
 	var err error
 	if n.listenFD, n.clientAddr, err = listen(opts.ClientAddr); err != nil {
@@ -162,6 +168,7 @@ func (n *Node) Run(ctx context.Context) error {
 	for _, l := range n.loops {
 		<-l.done
 	}
+	n.opens.Wait()      // each is answered within 2 s; one that comes too late is closed again
 	_ = n.plain.Close() // stops a listener that cannot fail
 	stopHTTP(client)
 	stopHTTP(admin)

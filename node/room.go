@@ -22,8 +22,8 @@ type Room struct {
 	app  string
 	name string
 
-	mu   sync.Mutex // protects refs, and orders watch against unwatch
-	refs int        // entries, over all loops
+	refs int        // entries, over all loops; protected by the node's roomsMu
+	mu   sync.Mutex // orders the bits below, and an unwatch against a watch
 
 	// Atomic: bit i is set while loop i has, or waits for, such a subscriber.
 	presence atomic.Uint64
@@ -42,6 +42,9 @@ type localRoom struct {
 	subs    []*entry // nil: a tombstone, left by who went while a job walked the list
 	dead    int
 	walkers int // jobs that walk it now: 0 or 1
+
+	pending []*broadcast // wait for their job
+	queued  bool         // the room is in the loop's queue
 
 	wantPresence int // entries that have, or wait for, presence events
 	wantMessages int
@@ -197,7 +200,9 @@ func (r *Room) RoomMessage(payload []byte) {
 	if r.all.Load() > 0 {
 		b.frameAll = textFrame(protocol.AppendMessageEvent(nil, r.app, r.name, event, true, payload))
 	}
-	r.cast(loops, b)
+	if b.frame != nil || b.frameAll != nil {
+		r.cast(loops, b)
+	}
 }
 
 func (r *Room) cast(loops uint64, b *broadcast) {

@@ -189,6 +189,7 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 	}
 	c.flags |= flagEnded
 	unanswered := false
+	var rooms []string
 	switch {
 	case c.state == stateAuthorising && c.in != nil && c.in.hand != nil:
 		c.in.hand.req.entry = nil // when its session opens after all, it is closed (orphaned)
@@ -197,6 +198,9 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 		return
 	}
 	for e := c.entries; e != nil; e = e.next {
+		if e.member {
+			rooms = append(rooms, e.room.name)
+		}
 		for _, r := range e.queue {
 			r.abandon()
 		}
@@ -216,25 +220,27 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 		return
 	}
 	l.m.disconnect(why)
-	l.node.logEnd(l, c, why, reason)
+	l.node.logEnd(l, c, why)
 	l.node.opts.Store.Depart(presence.Departure{App: c.key.App.ID, Conn: c.id, Inc: c.inc,
-		Reason: reason, Unanswered: unanswered})
+		Reason: reason, Rooms: rooms, Unanswered: unanswered})
 }
 
 // request is one request of a client on its way through the store. It belongs
 // to the loop but for the time between a submit and its OpDone.
 type request struct {
-	op    presence.Op
-	loop  *loop
-	ref   connRef
-	typ   protocol.Type
-	stage uint8
-	acked bool
-	freed bool
-	waits bool // on the loop's list of those that wait
-	doubt bool // its outcome was unknown once: the client was told so
-	began time.Time
-	entry *entry // nil: not ordered, or its connection has ended
+	op     presence.Op
+	loop   *loop
+	ref    connRef
+	typ    protocol.Type
+	stage  uint8
+	acked  bool
+	freed  bool
+	kinds  uint8 // the events that may be its own: maskJoin, …
+	opened bool  // an open, counted off the node's opens; owned by the store's side
+	waits  bool  // on the loop's list of those that wait
+	doubt  bool  // its outcome was unknown once: the client was told so
+	began  time.Time
+	entry  *entry // nil: not ordered, or its connection has ended
 
 	ack      []byte   // ackId, JSON string
 	buf      []byte   // backs op.Data
@@ -245,6 +251,7 @@ type request struct {
 	limit    int      // of a get
 	id       string   // of a message
 	reply    []byte   // built off the loop
+	tooLong  int      // bytes that it would have had, when that is over the limit
 	chain    *request // subscriptions that travel with this one
 	next     *request // free list
 }
@@ -290,9 +297,20 @@ func (r *request) abandon() {
 
 // OpDone implements presence.Completion: it sends the request home.
 func (r *request) OpDone(op *presence.Op) {
+	n := r.loop.node
+	if op.Kind == presence.OpOpen && !r.opened {
+		r.opened = true
+		defer n.opens.Done() // behind a Depart that the answer may cause; one that is unknown the store itself ends
+	}
+	if op.Unknown {
+		r.loop.post(task{kind: taskDone, req: r, unknown: op.Err})
+		return
+	}
 	if op.Kind == presence.OpMembers && op.Err == nil {
 		if len(op.Snapshot.Members) > bigList { // sorting and copying it would hold up whoever called
 			go func() {
+				n.lists <- struct{}{} // few at a time: each may take megabytes
+				defer func() { <-n.lists }()
 				r.list()
 				r.home()
 			}()
@@ -300,7 +318,7 @@ func (r *request) OpDone(op *presence.Op) {
 		}
 		r.list()
 	}
-	r.home()
+	r.home() // from here on r is the loop's
 }
 
 func (r *request) home() {
@@ -328,8 +346,19 @@ func (r *request) list() {
 		members = members[:r.limit]
 	}
 	r.op.Snapshot.Members = nil
-	r.reply = protocol.AppendMembers(nil, r.op.App, members)
+	size := 0
+	for i := range members {
+		size += listedBytes + len(members[i].Client) + len(members[i].Data)
+	}
+	if limit := r.loop.node.opts.Limits.Reply; limit > 0 && size > limit {
+		r.tooLong = size // not built only to be refused
+		return
+	}
+	r.reply = protocol.AppendMembers(make([]byte, 0, size), r.op.App, members)
 }
+
+// listedBytes is about what a member takes in a list besides its client and data.
+const listedBytes = 220
 
 // orphaned deals with an answer that nobody waits for any more.
 func (l *loop) orphaned(r *request) {

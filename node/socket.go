@@ -114,6 +114,7 @@ type outq struct {
 	bytes int    // without what is left of the big answer
 	big   int    // bytes left of one answer larger than the limit, which is first in the queue
 	moved uint32 // second of the last progress
+	since uint32 // second in which the big answer was taken: what waited behind it is not older
 }
 
 type outseg struct {
@@ -127,7 +128,7 @@ func (q *outq) oldest() uint32 {
 	if q.big > 0 || len(q.segs) == 0 {
 		return q.moved
 	}
-	return q.segs[0].at
+	return max(q.segs[0].at, q.since)
 }
 
 // table is the connections of a loop: slabs that never move, freed slots in a list.
@@ -237,7 +238,13 @@ func (l *loop) keep(c *conn, b []byte, used int) {
 	in := c.in
 	l.partial -= len(in.buf)
 	if len(in.buf) > 0 && len(b) > 0 && &in.buf[0] == &b[0] {
-		in.buf = append(in.buf[:0], rest...) // memmove within itself
+		if cap(in.buf) > bufferSizes[1] && len(rest) <= bufferSizes[0] { // a large message was in it
+			small := append(l.buffers.get(len(rest)), rest...)
+			l.buffers.put(in.buf)
+			in.buf = small
+		} else {
+			in.buf = append(in.buf[:0], rest...) // memmove within itself
+		}
 	} else {
 		if cap(in.buf) == 0 && len(rest) > 0 {
 			in.buf = l.buffers.get(len(rest))
@@ -258,8 +265,22 @@ func (l *loop) keep(c *conn, b []byte, used int) {
 	}
 	if l.partial > maxPartial && c.state == stateOpen {
 		l.m.limit("partial")
-		l.closeWith(c, ws.StatusPolicyViolation, "too many half-sent frames on this node", endPolicy)
+		if old := l.oldestPartial(); old != nil {
+			l.closeWith(old, ws.StatusPolicyViolation, "too many half-sent frames on this node", endPolicy)
+		}
 	}
+}
+
+// oldestPartial finds the connection whose half-read frame is oldest. It looks
+// at all of them: that is for a node under attack.
+func (l *loop) oldestPartial() (oldest *conn) {
+	for i := range uint32(len(l.conns.slabs)) * slabSize {
+		c := l.conns.at(i)
+		if c.state == stateOpen && c.in != nil && c.in.since != 0 && (oldest == nil || c.in.since < oldest.in.since) {
+			oldest = c
+		}
+	}
+	return oldest
 }
 
 // dropIn gives c's read buffer back.
@@ -290,11 +311,8 @@ func (l *loop) readEnd(c *conn, errno unix.Errno) {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 	case c.state == stateOpen:
 		l.lose(c, endLost)
-	case c.state == stateAuthorising:
-		l.m.handshakeFailure("hung_up")
-		l.destroy(c, endNone)
 	default:
-		if c.state == stateHead {
+		if c.state == stateHead || c.state == stateAuthorising {
 			l.m.handshakeFailure("hung_up")
 		}
 		l.destroy(c, endNone)
@@ -397,11 +415,6 @@ func (l *loop) send(c *conn, b []byte, shared bool) {
 	}
 }
 
-func (l *loop) sendShared(c *conn, b []byte) {
-	l.stats.FramesOut++
-	l.send(c, b, true)
-}
-
 // queue appends to c's outbound queue and enforces its limit: one answer that
 // is larger than the limit may start on an empty queue, and what comes behind
 // it has the limit to itself.
@@ -445,7 +458,9 @@ func (l *loop) writable(c *conn) {
 		l.stats.BytesOut += uint64(n)
 		l.queued -= n
 		if q.big > 0 {
-			q.big -= n
+			if q.big -= n; q.big == 0 {
+				q.since = l.second
+			}
 		} else {
 			q.bytes -= n
 		}
@@ -492,9 +507,6 @@ func (l *loop) watch(c *conn) {
 func (l *loop) setState(c *conn, to state) {
 	if c.state == stateHead {
 		l.heads.Add(-1)
-	}
-	if to == stateHead {
-		l.heads.Add(1)
 	}
 	l.states[c.state]--
 	l.states[to]++

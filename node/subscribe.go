@@ -134,6 +134,7 @@ func (l *loop) proceedSubscriptions(c *conn, e *entry, r *request) (more bool) {
 		return false
 	}
 	r.op.Revision, r.op.Sink = 0, e.room
+	l.noteWait(r)
 	return l.submit(c, e, r)
 }
 

@@ -82,7 +82,7 @@ func (b *batch) build(r *run) {
 			b.number(op.Inc), b.number(b.validUntil), b.name(op), b.str(op.Track), b.number(int64(op.MaxRooms)))
 	case presence.OpUntrack:
 		b.eval(b.lane.store.scripts.untrack, 1)
-		b.put(b.conn(op, ":session:"), b.number(op.Inc), b.name(op))
+		b.put(b.conn(op, ":session:"), b.number(op.Inc), b.name(op), b.number(b.validUntil))
 	case opClose:
 		b.eval(b.lane.store.scripts.close, 3)
 		fence := int64(0)

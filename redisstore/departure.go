@@ -52,8 +52,10 @@ type departure struct {
 	inc    int64
 	reason presence.Reason
 	fence  bool
-	stamp  string // whose index lists the connection
-	left   int    // memberships that ended
+	known  []roomName // what the caller knows of its rooms
+	lost   bool       // Redis has no session of it
+	stamp  string     // whose index lists the connection
+	left   int        // memberships that ended
 	fails  int
 
 	// mu protects, while leaves are under way
@@ -94,7 +96,7 @@ func (d *departure) haveRead(s *step) {
 	}
 	fields := sessionFields(s.fields)
 	inc, ok := parseDecimal([]byte(fields["inc"]))
-	if !ok || fields["state"] != "live" {
+	if !ok || fields["state"] != "live" || !strings.HasPrefix(fields["node"], d.all.store.opts.NodeID+".") {
 		d.all.done(d)
 		return
 	}
@@ -102,14 +104,17 @@ func (d *departure) haveRead(s *step) {
 	d.proceed()
 }
 
-// haveClosed goes on with the rooms that the session lists. No field: there is
-// nothing to end, or somebody else does.
+// haveClosed goes on with the rooms that the session lists.
 func (d *departure) haveClosed(s *step) {
 	if !d.answered(s) {
 		return
 	}
 	if len(s.fields) == 0 {
-		d.all.done(d)
+		// Somebody else ends it, or Redis has forgotten the session: then no
+		// list but ours names the rooms. Where it is the former, our leaves
+		// find nothing.
+		d.stage, d.rooms, d.lost = stageLeave, d.known, true
+		d.proceed()
 		return
 	}
 	d.take(s.fields)
@@ -181,6 +186,10 @@ func (d *departure) haveLeft() {
 	d.stage = stageFinish
 	if !d.claimed {
 		d.all.store.meters.departed(d.reason, time.Duration(d.all.store.clock()-d.began))
+	}
+	if d.lost {
+		d.all.done(d)
+		return
 	}
 	d.proceed()
 }

@@ -71,7 +71,9 @@ func (c *claimer) turn(ctx context.Context) error {
 		return err
 	}
 	for shard, list := range lists {
-		if err := list.Err(); err != nil {
+		if err := list.Err(); err != nil && fateOf(err) == fateAway {
+			return err // loading its data, say: so it is for all shards
+		} else if err != nil {
 			c.store.log.Error("a due list cannot be read", "shard", shard, "err", err)
 			continue
 		}

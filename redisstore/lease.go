@@ -99,8 +99,8 @@ type lease struct {
 
 	probes atomic.Int64
 
-	// owned by the beat's goroutine, after inspect
-	runID string
+	server atomic.Pointer[string] // run_id of the server that we know; nil before inspect
+	soon   chan struct{}          // asks for a beat at once
 
 	// mu protects
 	mu    sync.Mutex
@@ -110,7 +110,7 @@ type lease struct {
 }
 
 func newLease(s *Store) *lease {
-	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed}
+	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed, soon: make(chan struct{}, 1)}
 	l.scripts.register, l.scripts.beat = newScript("register"), newScript("beat")
 	l.scripts.retire, l.scripts.bury = newScript("retire"), newScript("bury")
 	return l
@@ -213,6 +213,7 @@ func (l *lease) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+		case <-l.soon:
 		}
 	}
 }
@@ -284,16 +285,39 @@ func (l *lease) lookForRestart(ctx context.Context) error {
 		return err
 	}
 	id := info["run_id"]
-	if l.runID == id {
+	if l.knows(id) {
 		return nil
 	}
-	if l.runID != "" {
+	if l.server.Load() != nil {
 		l.log.Warn("Redis was started anew; loading the scripts", "node", l.opts.NodeID)
 		if err := errors.Join(loadScripts(ctx, l.client), l.store.prepare(ctx, info)); err != nil {
 			return err
 		}
 	}
-	l.runID = id
+	l.know(id)
+	return nil
+}
+
+func (l *lease) know(id string) { l.server.Store(&id) }
+
+func (l *lease) knows(id string) bool { known := l.server.Load(); return known != nil && *known == id }
+
+// sameServer is the first thing on every connection of a lane: nothing is
+// written to a server that was started anew before a beat has looked whether it
+// still knows this node and its sessions. A join that slipped in before would
+// be a member of which no session tells.
+func (l *lease) sameServer(ctx context.Context, conn *redis.Conn) error {
+	text, err := conn.Info(ctx, "server").Result()
+	if err != nil {
+		return err
+	}
+	if id := parseInfo(text)["run_id"]; !l.knows(id) {
+		select {
+		case l.soon <- struct{}{}:
+		default:
+		}
+		return errors.New("this Redis was started anew and is not known yet")
+	}
 	return nil
 }
 

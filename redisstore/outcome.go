@@ -128,6 +128,7 @@ func (l *lane) end(t task, f fate, err *presence.Error) {
 	}
 	if t.read == nil {
 		t.op.Err, t.op.Unknown = err, false
+		t.op.Ended = f == fateFencedInc || f == fateAway && err != nil && err.Code == presence.CodeFenced
 		t.op.Done.OpDone(t.op)
 		return
 	}

@@ -85,6 +85,7 @@ var refusals = []struct {
 	{"BROKEN", fateBroken},
 	{"OOM", fateMemory},
 	{"LOADING", fateAway},
+	{"EXECABORT", fateAway}, // a MULTI while Redis loads its data
 	{"BUSY", fateAway},
 	{"READONLY", fateAway},
 	{"MASTERDOWN", fateAway},

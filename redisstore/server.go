@@ -98,7 +98,7 @@ func (s *Store) inspect(ctx context.Context) error {
 	if err := s.prepare(ctx, info); err != nil {
 		return err
 	}
-	s.lease.runID = info["run_id"]
+	s.lease.know(info["run_id"])
 	s.log.Info("Redis is there", "node", s.opts.NodeID, "master", s.master, "version", version)
 	return nil
 }
@@ -172,11 +172,15 @@ func readInfo(ctx context.Context, client *redis.Client, sections ...string) (ma
 	if err != nil {
 		return nil, err
 	}
+	return parseInfo(text), nil
+}
+
+func parseInfo(text string) map[string]string {
 	info := make(map[string]string)
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			info[name] = value
 		}
 	}
-	return info, nil
+	return info
 }

@@ -86,11 +86,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
 		start: time.Now(), master: opts.Addr,
-		client:  newClient(opts, o.NodeID, "lane", laneWriters),
 		control: newClient(opts, o.NodeID, "control", 4),
 		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
 	}
 	s.assemble()
+	lanes := *opts
+	lanes.OnConnect = s.lease.sameServer
+	s.client = newClient(&lanes, o.NodeID, "lane", laneWriters)
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
@@ -223,6 +225,13 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 	case presence.OpMembers:
 		return s.feed.members(op, s.lane(op).submit)
 	}
+	if op.Kind == presence.OpOpen && (s.settler.has(op.Conn) || s.departures.departing(op.Conn)) {
+		// Its last session is still being ended: one that is opened now could be
+		// taken for it.
+		err := presence.Errorf(presence.CodeUnavailable, "the connection's last session is still being ended; try again")
+		err.RetryAfterMs = time.Second.Milliseconds()
+		return err
+	}
 	if writes(op.Kind) {
 		if _, _, ok := s.lease.window(); !ok {
 			return errLapsed()
@@ -243,7 +252,11 @@ func (s *Store) Depart(d presence.Departure) {
 		s.lanes[0].depart(d.Conn) // before cancel, see settler.add
 		s.settler.cancel(d.Conn)
 	}
-	s.departures.begin(&departure{conn: d.Conn, inc: d.Inc, reason: d.Reason, fence: unanswered, stage: stageClose})
+	known := make([]roomName, len(d.Rooms))
+	for i, room := range d.Rooms {
+		known[i] = roomName{d.App, room}
+	}
+	s.departures.begin(&departure{conn: d.Conn, inc: d.Inc, reason: d.Reason, fence: unanswered, stage: stageClose, known: known})
 }
 
 // Unwatch says that a room has no subscriber here any more. The feed keeps it
@@ -257,6 +270,11 @@ func (s *Store) UnwatchMessages(app, room string) { s.feed.unwatchMessages(app, 
 // node lost its lease for good: connections that were opened before are
 // refused from then on (CodeFenced), and should be closed.
 func (s *Store) Stamp() string { return s.lease.grant.Load().stamp }
+
+// Since returns the incarnation below which a connection is no longer this
+// node's: it was opened under a stamp that the node has lost, and nothing of it
+// can succeed any more. It never falls.
+func (s *Store) Since() int64 { return s.lease.grant.Load().since }
 
 // Ready returns what the node's readiness depends on here: whether Redis
 // answers, the lease is held, and the feed hears.
