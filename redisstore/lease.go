@@ -249,14 +249,14 @@ func (l *lease) renew(ctx context.Context) error {
 		return err
 	}
 	l.opts.Metrics.FencedOperations.Inc()
-	l.log.Error("lost the lease for good; taking a new stamp", "node", l.opts.NodeID, "epoch", g.stamp)
+	l.log.Error("lost the lease for good; taking a new stamp", "epoch", g.stamp)
 	if err := l.keepEpoch(ctx, g.stamp); err != nil {
 		return err
 	}
 	if err := l.register(ctx); err != nil {
 		return err
 	}
-	l.log.Warn("registered again", "node", l.opts.NodeID, "epoch", l.grant.Load().stamp)
+	l.log.Warn("registered again", "epoch", l.grant.Load().stamp)
 	return nil
 }
 
@@ -289,7 +289,7 @@ func (l *lease) lookForRestart(ctx context.Context) error {
 		return nil
 	}
 	if l.server.Load() != nil {
-		l.log.Warn("Redis was started anew; loading the scripts", "node", l.opts.NodeID)
+		l.log.Warn("Redis was started anew; loading the scripts")
 		if err := errors.Join(loadScripts(ctx, l.client), l.store.prepare(ctx, info)); err != nil {
 			return err
 		}

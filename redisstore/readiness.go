@@ -46,9 +46,9 @@ func (l *lease) observe(err error) {
 		return
 	}
 	if err != nil {
-		l.log.Warn("Redis does not answer; requests are refused until it does", "node", l.opts.NodeID, "master", master, "err", err)
+		l.log.Warn("Redis does not answer; requests are refused until it does", "master", master, "err", err)
 	} else {
-		l.log.Info("Redis answers again", "node", l.opts.NodeID, "master", master,
+		l.log.Info("Redis answers again", "master", master,
 			"took_ms", now.Sub(was.since).Milliseconds())
 	}
 }

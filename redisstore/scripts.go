@@ -168,10 +168,10 @@ func refusal(op *presence.Op, o outcome) *presence.Error {
 	switch word := o.word; {
 	case word == "FULL" && op.Kind == presence.OpTrack:
 		return presence.Errorf(presence.CodeLimit, "the connection is in %d rooms, which is the limit",
-			op.MaxRooms).WithLimit(int64(op.MaxRooms))
+			op.MaxRooms).WithField("roomId").WithLimit(int64(op.MaxRooms))
 	case word == "FULL":
 		return presence.Errorf(presence.CodeLimit, "the room has %d members, which is the limit",
-			op.MaxMembers).WithLimit(int64(op.MaxMembers))
+			op.MaxMembers).WithField("roomId").WithLimit(int64(op.MaxMembers))
 	case word == "ABSENT":
 		return presence.Errorf(presence.CodeNotMember, "the connection is not a member of the room")
 	case word == "EXISTS":

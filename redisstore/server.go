@@ -99,7 +99,7 @@ func (s *Store) inspect(ctx context.Context) error {
 		return err
 	}
 	s.lease.know(info["run_id"])
-	s.log.Info("Redis is there", "node", s.opts.NodeID, "master", s.master, "version", version)
+	s.log.Info("Redis is there", "master", s.master, "version", version)
 	return nil
 }
 

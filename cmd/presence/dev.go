@@ -81,7 +81,9 @@ func (c *Config) dev(ctx context.Context, cmd *cobra.Command, keys *auth.Keyring
 			}
 		}()
 	}
-	err := c.serve(ctx, keys, newLog(c, cmd.ErrOrStderr()), func(n *node.Node) {
+	log, flush := newLog(c, cmd.ErrOrStderr())
+	defer flush()
+	err := c.serve(ctx, keys, log, func(n *node.Node) {
 		c.banner(cmd.OutOrStdout(), n, state)
 	})
 	if lost, ok := context.Cause(ctx).(redisEnded); ok {

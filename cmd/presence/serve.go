@@ -52,7 +52,9 @@ shows them.`,
 			if c.Auth.File == "" {
 				signal.Ignore(syscall.SIGHUP) // nothing to read again; by default it would end the node
 			}
-			return fail(c.serve(cmd.Context(), keys, newLog(c, cmd.ErrOrStderr()), nil))
+			log, flush := newLog(c, cmd.ErrOrStderr())
+			defer flush()
+			return fail(c.serve(cmd.Context(), keys, log, nil))
 		},
 	}
 	addConfigFlags(cmd.Flags())
@@ -189,18 +191,21 @@ func (c *Config) warn(keys *auth.Keyring, log *slog.Logger) {
 }
 
 // newLog makes the log of a node: JSON for machines, or text for a person.
-func newLog(c *Config, out io.Writer) *slog.Logger {
+// flush writes what is still on its way; it must be called once, at the end.
+func newLog(c *Config, out io.Writer) (log *slog.Logger, flush func()) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		panic(err) // validate knows the words
 	}
+	file, isFile := out.(*os.File)
+	lines := newLogWriter(out)
+	out = lines
 	var handler slog.Handler
 	if c.Log.Format == "json" {
 		handler = slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level})
 	} else {
-		f, ok := out.(*os.File)
-		colour := ok && isTerminal(f) && os.Getenv("NO_COLOR") == ""
+		colour := isFile && isTerminal(file) && os.Getenv("NO_COLOR") == ""
 		handler = tint.NewTextHandler(out, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !colour})
 	}
-	return slog.New(handler).With("node", c.Node.ID)
+	return slog.New(handler).With("node", c.Node.ID), lines.close
 }
