@@ -146,7 +146,7 @@ func TestSlowConsumerIsCutAndTheOthersMissNothing(t *testing.T) {
 	peers := watchers(t, n, 20)
 	room := roomOf(n, "acme", "r")
 	data := `"` + strings.Repeat("x", 8<<10) + `"`
-	const events = 400 // 3 MB, more than the kernel and our queue take for one peer
+	const events = 120 // 1 MB, more than the kernel and our queue take for one peer
 	var wg sync.WaitGroup
 	var read [20]atomic.Int32
 	for i, p := range peers {
