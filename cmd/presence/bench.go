@@ -16,6 +16,7 @@ import (
 func benchCommand() *cobra.Command {
 	var o bench.Options
 	var out string
+	var markdown bool
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what a node costs, beside a floor in C",
@@ -48,7 +49,11 @@ them. Linux only. It wants at least two processors, with nothing else to do.`,
 			if err != nil {
 				return fail(err)
 			}
-			if err := bench.Print(cmd.OutOrStdout(), rows); err != nil {
+			show := bench.Print
+			if markdown {
+				show = bench.Markdown
+			}
+			if err := show(cmd.OutOrStdout(), rows); err != nil {
 				return fail(err)
 			}
 			if out == "" {
@@ -66,6 +71,7 @@ them. Linux only. It wants at least two processors, with nothing else to do.`,
 	flags.StringVar(&out, "out", "", "write every round's figures to this file, as JSON")
 	flags.StringVar(&o.Profile, "profile", "", "write a CPU profile of the node in each case to this folder; costs a few per cent")
 	flags.StringSliceVar(&o.Only, "only", nil, "only these cases: "+strings.Join(bench.Cases(), ", "))
+	flags.BoolVar(&markdown, "markdown", false, "print the table of docs/benchmarks.md instead")
 	flags.BoolVar(&o.Smoke, "smoke", false, "few connections and short rounds: does it run at all?")
 	return cmd
 }

@@ -94,8 +94,8 @@ func (h *harness) memory() error {
 	h.add(Row{
 		Case: "memory, idle", Unit: "B resident a connection", Aim: 400,
 		Ours: []float64{grown.bytes},
-		Note: fmt.Sprintf("%d connections; before a collection %.0f B; floor %.0f B; goroutines %.0f → %.0f",
-			h.many, grown.atOnce, float64(floorEnd-floorStart)/float64(h.many), start.goroutines, grown.goroutines),
+		Note: fmt.Sprintf("%d connections; heap %.0f B; before a collection %.0f B; floor %.0f B; goroutines %.0f → %.0f",
+			h.many, grown.heap, grown.atOnce, float64(floorEnd-floorStart)/float64(h.many), start.goroutines, grown.goroutines),
 	})
 	return nil
 }
@@ -104,6 +104,7 @@ func (h *harness) memory() error {
 type footprint struct {
 	bytes      float64 // resident, after a collection
 	atOnce     float64 // resident, before it
+	heap       float64 // live on the Go heap, after a collection
 	goroutines float64
 }
 
@@ -133,6 +134,7 @@ func (h *harness) growth(n *nodeProcess, start footprint) (footprint, error) {
 	return footprint{
 		bytes:      (end.bytes - start.bytes) / float64(h.many),
 		atOnce:     (end.atOnce - start.atOnce) / float64(h.many),
+		heap:       (end.heap - start.heap) / float64(h.many),
 		goroutines: end.goroutines,
 	}, nil
 }
@@ -145,11 +147,11 @@ func (h *harness) footprint(n *nodeProcess) (footprint, error) {
 	if err != nil {
 		return footprint{}, err
 	}
-	m, err := n.metrics()
-	if err != nil {
+	if err := n.collect(); err != nil {
 		return footprint{}, err
 	}
-	if err := n.collect(); err != nil {
+	m, err := n.metrics()
+	if err != nil {
 		return footprint{}, err
 	}
 	least := atOnce
@@ -165,7 +167,10 @@ func (h *harness) footprint(n *nodeProcess) (footprint, error) {
 		}
 		least = min(least, now)
 	}
-	return footprint{bytes: float64(least), atOnce: float64(atOnce), goroutines: m["go_goroutines"]}, nil
+	return footprint{
+		bytes: float64(least), atOnce: float64(atOnce),
+		heap: m["go_memstats_heap_alloc_bytes"], goroutines: m["go_goroutines"],
+	}, nil
 }
 
 // rooms measures the whole life of an application's connections: set up, in
@@ -214,7 +219,7 @@ func (h *harness) rooms() error {
 	h.add(Row{
 		Case: "memory, member and observer", Unit: "B resident a connection", Aim: 1024,
 		Ours: []float64{grown.bytes},
-		Note: fmt.Sprintf("rooms of 10; before a collection %.0f B; goroutines %.0f → %.0f", grown.atOnce, start.goroutines, grown.goroutines),
+		Note: fmt.Sprintf("rooms of 10; heap %.0f B; before a collection %.0f B; goroutines %.0f → %.0f", grown.heap, grown.atOnce, start.goroutines, grown.goroutines),
 	})
 	h.add(Row{Case: "update seen by 10, node", Unit: "µs CPU an update", Ours: []float64{micros(updates[0], h.many)}})
 	h.add(Row{Case: "update seen by 10, Redis", Unit: "µs CPU an update", Ours: []float64{micros(updates[1], h.many)}})

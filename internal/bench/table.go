@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -66,6 +67,19 @@ func Print(w io.Writer, rows []Row) error {
 			figure(r.Ratio()), r.verdict(), r.Unit, r.Note)
 	}
 	return t.Flush()
+}
+
+// Markdown writes the rows as the table of docs/benchmarks.md, which leaves the
+// notes out.
+func Markdown(w io.Writer, rows []Row) error {
+	var b strings.Builder
+	b.WriteString("| case | ours | floor | ratio | aim | unit |\n|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.Case, figure(Median(r.Ours)), figure(Median(r.Floor)),
+			figure(r.Ratio()), r.verdict(), r.Unit)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func figure(v float64) string {

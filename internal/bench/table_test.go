@@ -40,6 +40,16 @@ func TestTableSaysWhetherAnAimIsMet(t *testing.T) {
 	}
 }
 
+func TestMarkdownIsTheTableOfThePage(t *testing.T) {
+	var out strings.Builder
+	if err := Markdown(&out, []Row{{Case: "echo", Unit: "µs", Ours: []float64{6}, Floor: []float64{5}, Aim: 1.25, Note: "n"}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\n| echo | 6.00 | 5.00 | 1.20 | ≤ × 1.25: met | µs |\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("got %q, want it to end with %q", out.String(), want)
+	}
+}
+
 func TestSaveWritesTheRowsInAFolderThatIsNotThereYet(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "new", "results.json")
 	if err := Save(name, []Row{{Case: "echo", Ours: []float64{1.5}}}, time.Unix(0, 0)); err != nil {
