@@ -151,7 +151,8 @@ func (l *loop) upgrade(c *conn, head []byte) {
 	if g := ids.key.App.Grace; g > 0 {
 		req.op.Grace = g
 	}
-	c.key, c.client, c.id = ids.key, ids.client, ids.conn
+	c.key, c.id = ids.key, ids.conn
+	c.client = strings.Clone(ids.client) // else it holds the whole URL in memory
 	if ids.style == protocol.StyleText {
 		c.flags |= flagText
 	}
