@@ -8,7 +8,7 @@
 import { RelayBox } from './sdk.js';
 import { cable } from './cable.js';
 
-const GIVE_UP = 120_000;  // then the list is no longer shown as if it were news
+export const GIVE_UP = 120_000; // then the list is no longer shown as if it were news
 const PING_EVERY = 5_000; // one count request, for the round trip
 const PINGS = 5;          // the median of so many is shown
 
@@ -52,7 +52,10 @@ export class Link {
   get cableOut() { return this.#cable.out; }
   get offline() { return !navigator.onLine; }
   /** Whether the line has been away so long that nothing shown is news. */
-  get gone() { return this.state.phase === 'lost' && Date.now() - this.state.since > GIVE_UP; }
+  get gone() {
+    const { phase, since } = this.state;
+    return (phase === 'lost' || phase === 'connecting') && Date.now() - since > GIVE_UP;
+  }
   /** Milliseconds of grace left; 0 when it is over or there is none. */
   get graceLeft() {
     const { phase, since, graceMs } = this.state;
@@ -76,7 +79,7 @@ export class Link {
           this.#set({ phase: 'refused', error });
           throw error;
         }
-        this.#set({ phase: 'lost', since: this.state.phase === 'lost' ? this.state.since : Date.now(), retryAt: Date.now() + wait });
+        this.#tell(); // still connecting: a line that never was cannot be lost
         await new Promise((done) => setTimeout(done, wait));
       }
     }

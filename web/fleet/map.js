@@ -8,6 +8,8 @@ import { HEIGHT, pathOf, PLACES, pointAt, ROADS, unitsPerSecond, WIDTH } from '.
 import { placeAt, stateOf } from './vehicles.js';
 
 const TRAIL = 18, REACH = 22, UNCERTAIN = 34;
+const MANY = 400;                                      // from here on trails are short: they would cover the roads
+const ARROW = [[0, -8], [6.5, 8], [0, 4.5], [-6.5, 8]]; // 13 × 16, looking up
 
 export function cityMap(vehicles, choose) {
   const canvas = h('canvas', { class: 'vehicles' });
@@ -74,7 +76,6 @@ function city() {
 /** Draws vehicles. Trails of one age go in one stroke, so their number costs little. */
 function painter(canvas, box) {
   const ctx = canvas.getContext('2d');
-  const arrow = new Path2D('M0-8L6.5 8L0 4.5L-6.5 8Z');
   let scale = 1, left = 0, top = 0, dpr = 1, colours = {};
   const measure = () => {
     const { clientWidth: w, clientHeight: hgt } = box;
@@ -110,9 +111,9 @@ function painter(canvas, box) {
         const p = jump ? v.points.at(-1) : placeAt(v, now);
         if (p) drawn.push({ v, p: self.toPage(p), state: stateOf(v, now) });
       }
-      trails(drawn, all.size > 400 ? 8 : TRAIL);
+      trails(drawn, all.size > MANY ? 3 : TRAIL);
       for (const d of drawn) if (d.state !== 'live') quietOne(d, now);
-      for (const d of drawn) if (d.state === 'live') arrowAt(d);
+      arrows(drawn);
       const chosen = drawn.find((d) => d.v.id === self.chosen);
       if (chosen) ring(chosen.p);
     },
@@ -139,20 +140,24 @@ function painter(canvas, box) {
     ctx.globalAlpha = 1;
   }
 
-  function arrowAt({ v, p }) {
-    const n = v.points.length;
-    const to = v.points[n - 1], from = v.points[n - 2];
-    if (to.x !== from.x || to.y !== from.y) v.heading = Math.atan2(to.x - from.x, from.y - to.y);
-    ctx.save();
-    ctx.translate(p.x, p.y);
-    ctx.rotate(v.heading ?? 0);
+  /** All arrows are one path: two thousand cost two strokes of the brush. */
+  function arrows(drawn) {
+    ctx.beginPath();
+    for (const { v, p, state } of drawn) {
+      if (state !== 'live') continue;
+      const n = v.points.length;
+      const to = v.points[n - 1], from = v.points[n - 2];
+      if (to.x !== from.x || to.y !== from.y) v.heading = Math.atan2(to.x - from.x, from.y - to.y);
+      const sin = Math.sin(v.heading ?? 0), cos = Math.cos(v.heading ?? 0);
+      ARROW.forEach(([x, y], i) => ctx[i === 0 ? 'moveTo' : 'lineTo'](p.x + x * cos - y * sin, p.y + x * sin + y * cos));
+      ctx.closePath();
+    }
     ctx.lineWidth = 1.8;
     ctx.lineJoin = 'round';
     ctx.strokeStyle = colours.surface;
-    ctx.stroke(arrow);
+    ctx.stroke();
     ctx.fillStyle = colours.present;
-    ctx.fill(arrow);
-    ctx.restore();
+    ctx.fill();
   }
 
   /** Without signal or gone: the sign, and how far it may have come since. */

@@ -57,7 +57,10 @@ export function vehicleTable(vehicles, room, choose) {
 
   function sort(now) {
     const all = [...vehicles.all.values()].filter((v) => v.plate);
-    if (held && all.length === order.length && all.every((v) => rows.has(v.id) || order.includes(v.id))) return;
+    if (held && all.length === order.length) {
+      const known = new Set(order);
+      if (all.every((v) => known.has(v.id))) return;
+    }
     const rank = new Map(all.map((v) => [v.id, ORDER[stateOf(v, now)]]));
     order = all.sort((a, b) => rank.get(a.id) - rank.get(b.id) || (a.plate < b.plate ? -1 : 1)).map((v) => v.id);
   }

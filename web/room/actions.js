@@ -9,13 +9,13 @@ import { say } from '../strings.js';
 /** `act` holds `cable`, `update(text)`, `membership`; `pid` is the node's process, if known. */
 export function actions(act, { pid, status }) {
   // Both words are in the button, one hidden: its width is that of the longer.
-  const pull = h('span', { text: say('pull') }), plug = h('span', { text: say('plug') });
+  const pull = h('span', { text: say('pull') }), plug = h('span', { class: 'off', text: say('plug') });
   const cable = h('button', { class: 'button cable', type: 'button', on: { click: act.cable } }, icons.cable(), h('span', { class: 'either' }, pull, plug));
   const field = h('input', { id: 'status', name: 'status', maxlength: '200', autocomplete: 'off', placeholder: say('statusHint'), value: status, dir: 'auto' });
   const update = h('button', { class: 'button', type: 'submit', text: say('update') });
   const form = h('form', { class: 'field', on: { submit: (e) => { e.preventDefault(); act.update(field.value); } } },
     h('label', { class: 'vh', for: 'status', text: say('status') }), field, update);
-  const join = h('span', { text: say('join') }), leave = h('span', { text: say('leave') });
+  const join = h('span', { text: say('join') }), leave = h('span', { class: 'off', text: say('leave') });
   const membership = h('button', { class: 'button membership', type: 'button', on: { click: act.membership } }, h('span', { class: 'either' }, join, leave));
   const kill = pid ? h('p', { class: 'kill' }, h('span', { text: say('orKill') }), ' ', command(say('kill', { pid: String(pid) }))) : null;
   const el = h('section', { class: 'actions', 'aria-label': say('actions') }, cable, form, membership, kill);

@@ -15,6 +15,7 @@ export function ownMessage(s) {
   const { link, now, notice } = s;
   const { phase, node, graceMs, since, retryAt, error } = link;
   if (phase === 'refused') return red('msgRefused', { node: node || say('nodeUnknown'), name: error.name, message: error.message }, 'try');
+  if (phase === 'connecting' && s.gone) return gaveUp(s, since, now);
   if (phase === 'connecting') return calm(node ? 'msgConnecting' : 'msgConnectingAny', { node });
   if (phase === 'cut' || phase === 'lost') return away(s, { phase, graceMs, since, retryAt, now });
   if (s.kicked) return grey('msgKicked');
@@ -40,12 +41,13 @@ function away(s, { phase, graceMs, since, retryAt, now }) {
     return grey(graceMs > 0 ? 'msgGraceOver' : 'msgCutNoGrace');
   }
   if (s.offline) return { ...grey('msgOffline', { time: s.asOf }), sign: 'grace', tone: 'amber' };
-  if (s.gone) return red('msgGaveUp', { node: s.link.node, time: say('minutes', { n: Math.floor((now - since) / 60_000) }) }, 'try');
+  if (s.gone) return gaveUp(s, since, now);
   const wait = retryAt - now;
   const text = wait > 100 ? say('msgLost', { s: seconds(wait) }) : say('msgLostNow');
   return { tone: 'amber', sign: 'grace', text, action: wait > 1000 ? 'now' : undefined, spoken: say('spokenLost') };
 }
 
+const gaveUp = (s, since, now) => red('msgGaveUp', { node: s.link.node, time: say('minutes', { n: Math.floor((now - since) / 60_000) }) }, 'try');
 const calm = (key, values) => ({ tone: 'calm', text: say(key, values) });
 const grey = (key, values) => withSpoken({ tone: 'grey', sign: 'left', text: say(key, values) });
 const red = (key, values, action) => withSpoken({ tone: 'red', sign: 'left', text: say(key, values), action });

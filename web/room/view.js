@@ -3,7 +3,7 @@
 
 import { h, onceAFrame } from '../dom.js';
 import { Announcer, voice } from '../announce.js';
-import { addresses, Link } from '../link.js';
+import { addresses, GIVE_UP, Link } from '../link.js';
 import { byClient, nameOf, shortName, shortRevision, Watch } from '../members.js';
 import { otherSide, strip } from '../strip.js';
 import { codePanel } from '../code.js';
@@ -64,6 +64,7 @@ export function roomView(main, page) {
   const draw = onceAFrame(() => {
     const s = room.view();
     main.dataset.phase = s.link.phase;
+    main.dataset.gone = String(s.gone);
     scene.draw(s);
     controls.draw(s);
     list.draw(s);
@@ -241,6 +242,7 @@ class RoomState {
     this.#downAt = this.#asOf = since;
     const word = phase === 'cut' ? 'noteCut' : 'noteLost';
     this.noted('amber', graceMs > 0 ? `${word}Grace` : word, { s: Math.round(graceMs / 1000) });
+    setTimeout(() => this.changed(), GIVE_UP + 100); // then the list is hidden
     if (graceMs > 0) this.#clock = setInterval(() => this.changed(), 100); // the seconds left
   }
 

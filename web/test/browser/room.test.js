@@ -134,7 +134,7 @@ test('the state is in the URL: the link opens the same room as another person on
 });
 
 test('the theme goes from the device\'s to light to dark, and is kept', async () => {
-  const page = await tab({ room: freshRoom(), name: 'Ada Okafor' }, { dark: true });
+  const page = await roomTab(freshRoom(), 'Ada Okafor', { dark: true });
   const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
   expect(await theme()).toBe('dark');
   await page.click('.theme');

@@ -17,12 +17,19 @@ beforeAll(async () => {
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium' });
 });
 afterAll(() => browser?.close());
-afterEach(async () => {
-  const said = complaints;
+afterEach(async ({ task }) => {
+  if (task.result?.state === 'fail') for (const context of open) for (const page of context.pages()) await tellOf(page);
+  const said = [...complaints]; // before the tabs are closed: that ends what they still load
   for (const context of open.splice(0)) await context.close();
   complaints = [];
   expect(said, 'console errors, failed requests, other origins').toEqual([]);
 });
+
+/** What a tab showed when its test failed. */
+async function tellOf(page) {
+  const text = await page.evaluate(() => document.querySelector('main')?.innerText).catch((error) => error.message);
+  console.log(`${page.url()} showed:\n${text?.replace(/\n+/g, ' | ')}`);
+}
 
 let rooms = 0;
 /** A room that no other test uses. */
@@ -64,7 +71,7 @@ function watch(page, urls, expectErrors) {
 /** A tab in a room, joined. */
 export async function roomTab(room, name, options = {}) {
   const page = await tab({ room, name, ...options.query }, options);
-  await page.locator('.membership >> text=Leave').waitFor();
+  await page.locator('.membership[aria-disabled=false] >> text=Leave').waitFor();
   return page;
 }
 

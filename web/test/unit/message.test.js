@@ -25,6 +25,7 @@ test.each([
   ['lost and trying', { phase: 'lost', retryAt: 100_000 }, {}, 'Connection lost. Trying again…'],
   ['offline', { phase: 'lost', retryAt: 102_000 }, { offline: true }, 'Your device is offline. The list is as of 10:42:31.'],
   ['given up', { phase: 'lost', since: -30_000 }, { gone: true }, 'No answer from n1 for 2 min.'],
+  ['never answered', { phase: 'connecting', since: -30_000 }, { gone: true }, 'No answer from n1 for 2 min.'],
   ['refused', { phase: 'refused', error: { name: 'UnauthorizedError', message: 'unknown key' } }, {}, 'n1 refused this connection: UnauthorizedError. unknown key'],
   ['kicked', {}, { kicked: true, member: false }, 'You were removed from this room.'],
 ])('%s', (_, link, change, text) => {
