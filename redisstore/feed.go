@@ -31,7 +31,8 @@ import (
 //
 // Files: link.go the connection and its channels, hosted.go a room's events,
 // resync.go what they mean (pure), check.go whether some were missed,
-// listener.go a room's messages, ctl.go notices to this node and the probe.
+// listener.go a room's messages, shown.go lists on their way to a reader,
+// audience.go who is told, echo.go when all has come, ctl.go the probe.
 
 // The causes of a resync, as the metric has them.
 const (
@@ -98,18 +99,19 @@ type feed struct {
 	closed bool
 
 	// owned by the loop
-	spawn    func(func(context.Context)) // begins work beside the loop; stop waits for it
-	work     sync.WaitGroup
-	closing  bool
-	link     *link // nil between two attempts
-	attempts int   // of connecting, since the last success
-	echo     echoes
-	subs     map[string]*subscription
-	rooms    map[roomID]*hosted
-	messages map[roomID]*listener
-	ctl      ctl
-	reads    readQueue
-	checks   checkQueue
+	spawn      func(func(context.Context)) // begins work beside the loop; stop waits for it
+	work       sync.WaitGroup
+	closing    bool
+	complained time.Time // last line of those that come in crowds
+	link       *link     // nil between two attempts
+	attempts   int       // of connecting, since the last success
+	echo       echoes
+	subs       map[string]*subscription
+	rooms      map[roomID]*hosted
+	messages   map[roomID]*listener
+	ctl        ctl
+	reads      readQueue
+	checks     checkQueue
 }
 
 // newFeed makes a feed that does nothing before run.
@@ -164,8 +166,9 @@ func errFeedClosed() *presence.Error {
 	return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
 }
 
-// unwatch drops the room's sink: the last local subscriber is gone. The room
-// stays subscribed for 5 s, in which a watch needs no snapshot. It never blocks.
+// unwatch drops the room's sink: the last local subscriber is gone. An event
+// that is being told just now may still come. The room stays subscribed for 5 s,
+// in which a watch needs no snapshot. It never blocks.
 func (f *feed) unwatch(app, room string) {
 	f.post(func() {
 		if r := f.rooms[roomID{app, room}]; r != nil {

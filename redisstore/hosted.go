@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	presence "presencesets"
@@ -94,7 +95,7 @@ func (r *hosted) message(payload string) {
 	line := []byte(payload)
 	e, err := parseEvent(line)
 	if err != nil {
-		r.f.log.Warn("an event has an unknown form, checking its room", "app", r.id.app, "room", r.id.room, "err", err)
+		r.f.complain("an event has an unknown form, checking its room", r.id, err)
 		if r.flying {
 			r.again = causeGap
 		} else {
@@ -132,7 +133,7 @@ func (r *hosted) apply(e *presence.Event) {
 		r.f.metrics.FeedGaps.Inc()
 		r.read(causeGap)
 	case v == verdictBack:
-		r.f.log.Warn("a room's revisions went back", "app", r.id.app, "room", r.id.room, "rev", int64(e.Revision))
+		r.f.complain("a room's revisions went back, marking it", r.id, fmt.Errorf("%d came after %d", e.Revision, r.replica.last))
 		r.read(causeBack)
 	}
 }
@@ -292,11 +293,19 @@ func (r *hosted) markAndRead() {
 
 func (r *hosted) fetchFailed(err error) {
 	r.failures++
-	r.f.log.Warn("could not read a room, trying again", "app", r.id.app, "room", r.id.room, "err", err)
+	r.f.complain("could not read a room, trying again", r.id, err)
 	r.readLater()
 	var refused *presence.Error
 	if errors.As(err, &refused) && !refused.Retry {
 		r.refuseAll(refused) // it will not be better in two seconds
+	}
+}
+
+// complain logs what may be true of many rooms at once: one line a second.
+func (f *feed) complain(what string, id roomID, err error) {
+	if now := time.Now(); now.Sub(f.complained) > time.Second {
+		f.complained = now
+		f.log.Warn(what, "app", id.app, "room", id.room, "err", err)
 	}
 }
 
