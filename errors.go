@@ -80,8 +80,10 @@ func (e *Error) Error() string { return e.Name + ": " + e.Message }
 func Errorf(code Code, format string, args ...any) *Error {
 	for i := range errorTable {
 		if row := &errorTable[i]; row.Code == code {
-			return &Error{Code: code, Name: row.Name, Status: row.Status, Retry: row.Retry,
-				Message: fmt.Sprintf(format, args...)}
+			return &Error{
+				Code: code, Name: row.Name, Status: row.Status, Retry: row.Retry,
+				Message: fmt.Sprintf(format, args...),
+			}
 		}
 	}
 	return Errorf(CodeInternal, "unknown error code %q", code)

@@ -78,9 +78,11 @@ func TestEveryCodeHasItsRow(t *testing.T) {
 			t.Errorf("Errorf(%s): %+v, want %+v", row.Code, *e, want)
 		}
 	}
-	for _, code := range []presence.Code{presence.CodeInvalid, presence.CodeNoClientID, presence.CodeUnauthorized, presence.CodeTokenInvalid,
+	for _, code := range []presence.Code{
+		presence.CodeInvalid, presence.CodeNoClientID, presence.CodeUnauthorized, presence.CodeTokenInvalid,
 		presence.CodeTokenExpired, presence.CodeForbidden, presence.CodeNotFound, presence.CodeNotInRoom, presence.CodeNotMember, presence.CodeLimit,
-		presence.CodeTooLarge, presence.CodeRateLimited, presence.CodeInternal, presence.CodeNotSupported, presence.CodeUnavailable, presence.CodeFenced} {
+		presence.CodeTooLarge, presence.CodeRateLimited, presence.CodeInternal, presence.CodeNotSupported, presence.CodeUnavailable, presence.CodeFenced,
+	} {
 		if !codes[code] {
 			t.Errorf("the code %s has no row", code)
 		}

@@ -72,8 +72,10 @@ const (
 
 // Reasons lists every [Reason], in the order of the constants.
 func Reasons() []Reason {
-	return []Reason{ReasonLeft, ReasonRoomLeft, ReasonClosed, ReasonTimeout,
-		ReasonNodeLost, ReasonKicked, ReasonExpired, ReasonUnknown}
+	return []Reason{
+		ReasonLeft, ReasonRoomLeft, ReasonClosed, ReasonTimeout,
+		ReasonNodeLost, ReasonKicked, ReasonExpired, ReasonUnknown,
+	}
 }
 
 // ConnID is the part of a connection id after "appId:": 80 random bits,

@@ -346,9 +346,11 @@ func (s *restless) end(conn net.Conn) error {
 // think makes the frame of a random request.
 func (s *restless) think() []byte {
 	room := "room:" + strconv.Itoa(s.IntN(churnRooms))
-	kinds := []string{"room:join", "room:join", "room:presence:join", "room:presence:join", "room:presence:join", "room:presence:update",
+	kinds := []string{
+		"room:join", "room:join", "room:presence:join", "room:presence:join", "room:presence:join", "room:presence:update",
 		"room:presence:update", "room:presence:update", "room:presence:leave", "room:leave", "room:presence:get", "room:presence:count",
-		"room:presence:subscribe", "room:presence:unsubscribe", "room:presence:unsubscribe:all", "room:subscription:bind", "room:subscription:unbind", "publish"}
+		"room:presence:subscribe", "room:presence:unsubscribe", "room:presence:unsubscribe:all", "room:subscription:bind", "room:subscription:unbind", "publish",
+	}
 	q := request{kind: kinds[s.IntN(len(kinds))], room: room}
 	s.asked++
 	q.data = `{"n":` + strconv.Itoa(s.asked) + `,"by":"` + s.name + `"}`

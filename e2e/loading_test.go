@@ -8,9 +8,11 @@ import (
 // A Redis that reads its data in answers, but cannot serve: that is nothing
 // that a client has done wrong, and nothing that it cannot try again.
 func TestWhileRedisLoadsItsDataItIsUnavailable(t *testing.T) {
-	p := startPairOn(t, []string{"--appendonly", "yes", "--aof-use-rdb-preamble", "yes",
+	p := startPairOn(t, []string{
+		"--appendonly", "yes", "--aof-use-rdb-preamble", "yes",
 		// So slow, and so attentive meanwhile, are real data sets.
-		"--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"}, unlimited...)
+		"--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024",
+	}, unlimited...)
 	c := enter(t, p.n1, "bob")
 	c.enterRoom("r")
 	c.acked("room:presence:join", `"roomId":"r","userData":1`, `"localapp:r:$:presence:join"`)

@@ -241,8 +241,10 @@ func TestMessagesReachWhoIsBoundOnBothNodes(t *testing.T) {
 func TestOutOfScopeIsAnsweredAsTheTableSays(t *testing.T) {
 	p := startPair(t, unlimited...)
 	c := enter(t, p.n1, "bob")
-	for _, kind := range []string{"room:metrics:subscribe", "room:history:get", "room:password:update", "room:member:add",
-		"room:member:remove", "room:member:type", "room:intellect:subscribe", "auth:user:subscribe", "auth:user:status:update", "no:such", ""} {
+	for _, kind := range []string{
+		"room:metrics:subscribe", "room:history:get", "room:password:update", "room:member:add",
+		"room:member:remove", "room:member:type", "room:intellect:subscribe", "auth:user:subscribe", "auth:user:status:update", "no:such", "",
+	} {
 		c.refused(kind, `"roomId":"r","event":"all"`, "NotSupportedError", 501, "not_supported")
 	}
 	for _, kind := range []string{"room:intellect:unsubscribe", "room:intellect:unsubscribe:all", "auth:user:unsubscribe", "auth:user:unsubscribe:all"} {

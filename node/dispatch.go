@@ -527,8 +527,10 @@ func (l *loop) compose(c *conn, r *request) {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process instead
 	r.id = protocol.MessageID(random)
-	m := protocol.Message{ID: r.id, Event: []byte(r.event), Data: r.op.Data, App: c.key.App.ID,
-		Conn: c.id, HasConn: true, TimestampMs: l.now.UnixMilli()}
+	m := protocol.Message{
+		ID: r.id, Event: []byte(r.event), Data: r.op.Data, App: c.key.App.ID,
+		Conn: c.id, HasConn: true, TimestampMs: l.now.UnixMilli(),
+	}
 	if c.client != "" {
 		m.Client = protocol.AppendString(nil, c.client)
 	}

@@ -31,8 +31,10 @@ func roomOf(n *Node, app, room string) *Room {
 }
 
 func update(rev int, data string) *presence.Event {
-	return &presence.Event{Kind: presence.KindUpdate, Revision: presence.Revision(rev), Prev: presence.Revision(rev - 1),
-		Conn: presence.ConnID{1}, Time: 1, Client: []byte(`"c"`), Data: []byte(data)}
+	return &presence.Event{
+		Kind: presence.KindUpdate, Revision: presence.Revision(rev), Prev: presence.Revision(rev - 1),
+		Conn: presence.ConnID{1}, Time: 1, Client: []byte(`"c"`), Data: []byte(data),
+	}
 }
 
 type gotEvent struct {

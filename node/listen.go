@@ -137,8 +137,10 @@ func (n *Node) place(fd int) {
 
 // fullAnswer is what a socket above the limit is sent. It is not read from, so
 // a client whose request is on its way may see a reset instead.
-var fullAnswer = httpAnswer(http.StatusServiceUnavailable, &presence.Error{Code: presence.CodeUnavailable,
-	Name: "UnavailableError", Message: "this node holds as many connections as it may", Retry: true, RetryAfterMs: 5000})
+var fullAnswer = httpAnswer(http.StatusServiceUnavailable, &presence.Error{
+	Code: presence.CodeUnavailable,
+	Name: "UnavailableError", Message: "this node holds as many connections as it may", Retry: true, RetryAfterMs: 5000,
+})
 
 // pause waits, or reports false when the node stops.
 func (n *Node) pause(d time.Duration) bool {
@@ -317,8 +319,10 @@ func (n *Node) adminServer() *http.Server {
 		}
 		guarded.ServeHTTP(w, r)
 	})
-	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 60 * time.Second,
-		ErrorLog: slogErrors(n.opts.Log)}
+	return &http.Server{
+		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 60 * time.Second,
+		ErrorLog: slogErrors(n.opts.Log),
+	}
 }
 
 // healthz tells whether the process is alive and its loops turn. It never

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -12,8 +13,6 @@ import (
 	presence "presencesets"
 	"presencesets/metrics"
 	"presencesets/protocol"
-
-	"math/rand/v2"
 )
 
 // One event loop. A turn:
@@ -123,8 +122,10 @@ func newLoop(n *Node, id int) (*loop, error) {
 	lim := &n.opts.Limits
 	l := &loop{
 		id: id, node: n, poll: p, m: newLoopMetrics(n.opts.Metrics), done: make(chan struct{}),
-		dec: protocol.NewDecoder(protocol.Limits{Message: lim.Message, Data: lim.Data, Depth: lim.Depth,
-			RoomName: lim.RoomName, EventName: lim.EventName}),
+		dec: protocol.NewDecoder(protocol.Limits{
+			Message: lim.Message, Data: lim.Data, Depth: lim.Depth,
+			RoomName: lim.RoomName, EventName: lim.EventName,
+		}),
 		rbuf:  make([]byte, 64<<10),
 		began: time.Now(),
 	}

@@ -23,8 +23,10 @@ type resultKey struct {
 	code presence.Code
 }
 
-type counter interface{ Inc() }
-type observer interface{ Observe(float64) }
+type (
+	counter  interface{ Inc() }
+	observer interface{ Observe(float64) }
+)
 
 func newLoopMetrics(m *metrics.Metrics) *loopMetrics {
 	return &loopMetrics{Metrics: m, results: make(map[resultKey]counter), limits: make(map[string]counter)}

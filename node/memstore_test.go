@@ -63,8 +63,10 @@ func (s *memStore) change(r *memRoom, k presence.Kind, m *presence.Member, reaso
 		r.members[m.Conn] = m
 	}
 	if r.sink != nil {
-		r.sink.RoomEvent(&presence.Event{Kind: k, Revision: rev, Prev: prev, Conn: m.Conn, Time: 1_720_865_608_496,
-			Reason: reason, At: m.At, Client: m.Client, Data: data})
+		r.sink.RoomEvent(&presence.Event{
+			Kind: k, Revision: rev, Prev: prev, Conn: m.Conn, Time: 1_720_865_608_496,
+			Reason: reason, At: m.At, Client: m.Client, Data: data,
+		})
 	}
 	return rev
 }

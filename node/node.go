@@ -103,8 +103,10 @@ func New(opts Options) (*Node, error) {
 		opts.Loops = max(1, runtime.GOMAXPROCS(0)-1)
 	}
 	opts.Loops = min(opts.Loops, maxLoops)
-	n := &Node{opts: opts, rooms: make(map[string]*Room), stop: make(chan struct{}), started: time.Now(),
-		lists: make(chan struct{}, 2)}
+	n := &Node{
+		opts: opts, rooms: make(map[string]*Room), stop: make(chan struct{}), started: time.Now(),
+		lists: make(chan struct{}, 2),
+	}
 	n.ends.log = opts.Log
 	var err error
 	if n.listenFD, n.clientAddr, err = listen(opts.ClientAddr); err != nil {
@@ -192,8 +194,10 @@ func (n *Node) ownChecks() []presence.Check {
 	checks := []presence.Check{{Name: "serving", OK: true, Since: n.started}}
 	for _, l := range n.loops {
 		if age, late := l.backlogged(); late {
-			checks = append(checks, presence.Check{Name: "broadcast", Since: time.Now().Add(-age),
-				Text: fmt.Sprintf("loop %d is %v behind with its broadcasts", l.id, age.Round(time.Second))})
+			checks = append(checks, presence.Check{
+				Name: "broadcast", Since: time.Now().Add(-age),
+				Text: fmt.Sprintf("loop %d is %v behind with its broadcasts", l.id, age.Round(time.Second)),
+			})
 		}
 	}
 	return checks

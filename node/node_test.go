@@ -38,8 +38,10 @@ func testOptions(t testing.TB, store Store) Options {
 		ClientAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", NodeID: "n1", Loops: 2, MaxConnections: 10000, Heads: 4096,
 		HandshakeTimeout: 10 * time.Second, PingInterval: 25 * time.Second, PingTimeout: 10 * time.Second,
 		QueueBytes: 64 << 10, QueueAge: 10 * time.Second, Grace: 10 * time.Second, Origins: []string{"*"},
-		Limits: Limits{Frame: 256 << 10, Message: 64 << 10, Data: 16 << 10, Reply: 4 << 20, Depth: 32, RoomName: 255,
-			ClientID: 128, EventName: 255, Rooms: 100, Members: 50000, Subscriptions: 100, InFlight: 32},
+		Limits: Limits{
+			Frame: 256 << 10, Message: 64 << 10, Data: 16 << 10, Reply: 4 << 20, Depth: 32, RoomName: 255,
+			ClientID: 128, EventName: 255, Rooms: 100, Members: 50000, Subscriptions: 100, InFlight: 32,
+		},
 		Store: store, Keyring: keys, Metrics: metrics.New(metrics.BuildInfo{Version: "test", Go: "go"}),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}

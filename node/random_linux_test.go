@@ -122,9 +122,11 @@ func (r *randomTalk) run() {
 
 // request writes one request, whole or in two fragments with a ping between.
 func (r *randomTalk) request(p *randomPeer) {
-	names := []string{"room:join", "room:join", "room:leave", "room:presence:join", "room:presence:update", "room:presence:leave",
+	names := []string{
+		"room:join", "room:join", "room:leave", "room:presence:join", "room:presence:update", "room:presence:leave",
 		"room:presence:get", "room:presence:subscribe", "room:presence:unsubscribe", "room:presence:unsubscribe:all",
-		"room:subscription:bind", "room:subscription:unbind", "publish", "room:presence:count"}
+		"room:subscription:bind", "room:subscription:unbind", "publish", "room:presence:count",
+	}
 	msg := fmt.Sprintf(`{"type":"ds:client:%s","body":{"roomId":"r%d","event":"%s","data":"%0*d","userData":1},"ackId":"%d"}`,
 		names[r.rng.IntN(len(names))], r.rng.IntN(3), []string{"join", "leave"}[r.rng.IntN(2)], 1+r.rng.IntN(300), 1, r.sent)
 	r.sent++

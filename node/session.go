@@ -221,8 +221,10 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 	}
 	l.m.disconnect(why)
 	l.node.logEnd(l, c, why)
-	l.node.opts.Store.Depart(presence.Departure{App: c.key.App.ID, Conn: c.id, Inc: c.inc,
-		Reason: reason, Rooms: rooms, Unanswered: unanswered})
+	l.node.opts.Store.Depart(presence.Departure{
+		App: c.key.App.ID, Conn: c.id, Inc: c.inc,
+		Reason: reason, Rooms: rooms, Unanswered: unanswered,
+	})
 }
 
 // request is one request of a client on its way through the store. It belongs

@@ -58,8 +58,10 @@ const (
 )
 
 func (e end) String() string {
-	return [endCount]string{"", "closed", "lost", "pong_timeout", "slow_consumer",
-		"protocol", "policy", "too_big", "drain", "error"}[e]
+	return [endCount]string{
+		"", "closed", "lost", "pong_timeout", "slow_consumer",
+		"protocol", "policy", "too_big", "drain", "error",
+	}[e]
 }
 
 // conn is one socket and, once it is open, the connection that it carries. It

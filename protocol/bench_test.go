@@ -42,9 +42,11 @@ func BenchmarkDecodeFloor(b *testing.B) {
 
 func sampleEvent() *presence.Event {
 	conn, _ := presence.ParseConnID("0123456789abcdef0123")
-	return &presence.Event{Kind: presence.KindUpdate, Revision: 1720865608496123, Prev: 1720865608496122, Conn: conn,
+	return &presence.Event{
+		Kind: presence.KindUpdate, Revision: 1720865608496123, Prev: 1720865608496122, Conn: conn,
 		Time: 1720865608496, At: 1720865600000, Client: []byte(`"123"`),
-		Data: []byte(`{"registration":"xx12 abc","latitude":52.520008,"longitude":13.404954}`)}
+		Data: []byte(`{"registration":"xx12 abc","latitude":52.520008,"longitude":13.404954}`),
+	}
 }
 
 func BenchmarkAppendEvent(b *testing.B) {

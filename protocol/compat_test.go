@@ -8,9 +8,17 @@ func TestThePathSaysWhichAcknowledgementAClientWants(t *testing.T) {
 		want Style
 		ok   bool
 	}{
-		{"/core", StyleDefault, true}, {"/core/", StyleDefault, true},
-		{"/core/v1", StyleText, true}, {"/core/v1/", StyleText, true},
-		{"/", 0, false}, {"", 0, false}, {"/corev1", 0, false}, {"/core/v2", 0, false}, {"/core//", 0, false}, {"/core/v1/x", 0, false}, {"/Core", 0, false},
+		{"/core", StyleDefault, true},
+		{"/core/", StyleDefault, true},
+		{"/core/v1", StyleText, true},
+		{"/core/v1/", StyleText, true},
+		{"/", 0, false},
+		{"", 0, false},
+		{"/corev1", 0, false},
+		{"/core/v2", 0, false},
+		{"/core//", 0, false},
+		{"/core/v1/x", 0, false},
+		{"/Core", 0, false},
 	} {
 		if got, ok := StyleOfPath(test.path); got != test.want || ok != test.ok {
 			t.Errorf("StyleOfPath(%q): %d, %t; want %d, %t", test.path, got, ok, test.want, test.ok)

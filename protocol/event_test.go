@@ -8,8 +8,10 @@ import (
 )
 
 func TestPresenceEvents(t *testing.T) {
-	e := presence.Event{Kind: presence.KindJoin, Revision: 7, Conn: testConn, Time: 1720865608496, At: 1720865608496,
-		Client: []byte(`"123"`), Data: []byte(`{"username":"Bob"}`)}
+	e := presence.Event{
+		Kind: presence.KindJoin, Revision: 7, Conn: testConn, Time: 1720865608496, At: 1720865608496,
+		Client: []byte(`"123"`), Data: []byte(`{"username":"Bob"}`),
+	}
 	want(t, "join", AppendEvent(nil, "acme", "myRoom", &e),
 		`{"type":"acme:myRoom:$:presence:join","body":{"event":"join","timestamp":"2024-07-13T10:13:28.496Z","id":"acme:0123456789abcdef0123","clientId":"123","connectionId":"acme:0123456789abcdef0123","data":{"username":"Bob"},"revision":7}}`)
 	e.Kind, e.Data = presence.KindUpdate, nil

@@ -75,7 +75,9 @@ func TestDataArrivesByteForByte(t *testing.T) {
 
 func TestOnlyWhiteSpaceBetweenTokensGoes(t *testing.T) {
 	for _, test := range []struct{ sent, want string }{
-		{"{ }", "{}"}, {"[ ]", "[]"}, {"[\t\r\n 1 ,\n2\t]", "[1,2]"},
+		{"{ }", "{}"},
+		{"[ ]", "[]"},
+		{"[\t\r\n 1 ,\n2\t]", "[1,2]"},
 		{`{ "a b" : " c " , "d" : [ 0.00 , "\u0041 \" x" ] }`, `{"a b":" c ","d":[0.00,"\u0041 \" x"]}`},
 		{`[ "\\" , "\\\"" , " " ]`, `["\\","\\\""," "]`},
 		{"{\"a\":1 \r\n}", `{"a":1}`},

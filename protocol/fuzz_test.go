@@ -21,9 +21,11 @@ func FuzzRequest(f *testing.F) {
 	for _, data := range fidelityData {
 		f.Add([]byte(body("room:presence:join", `{"roomId":"r","userData": `+data+` }`)))
 	}
-	for _, msg := range []string{update250, ``, `{`, `{"ackId":"a"`, `{"type":"x,"body":{},"ackId":"a"}`, `[[[[`, `{"type":5}`,
+	for _, msg := range []string{
+		update250, ``, `{`, `{"ackId":"a"`, `{"type":"x,"body":{},"ackId":"a"}`, `[[[[`, `{"type":5}`,
 		body("publish", "{ \"roomId\" : \"\\u0072\", \"event\":\"caf\\u00e9\",\n\"data\" : [ \"\\ud83d\" ] }"),
-		`{"type":"t","x":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],"ackId":"a"}`} {
+		`{"type":"t","x":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],"ackId":"a"}`,
+	} {
 		f.Add([]byte(msg))
 	}
 	limits := Limits{Message: 4096, Data: 512, Depth: 32, RoomName: 255, EventName: 255}

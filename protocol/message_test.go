@@ -7,8 +7,10 @@ import (
 )
 
 func TestMessages(t *testing.T) {
-	m := Message{ID: "0b8e0000-0000-4000-8000-000000000000", Event: []byte("message"), Data: []byte(`{"hello":"universe"}`),
-		Client: []byte(`"123"`), App: "acme", Conn: testConn, HasConn: true, TimestampMs: 1720865608496}
+	m := Message{
+		ID: "0b8e0000-0000-4000-8000-000000000000", Event: []byte("message"), Data: []byte(`{"hello":"universe"}`),
+		Client: []byte(`"123"`), App: "acme", Conn: testConn, HasConn: true, TimestampMs: 1720865608496,
+	}
 	const text = `{"id":"0b8e0000-0000-4000-8000-000000000000","event":"message","body":{"hello":"universe"},"sender":{"clientId":"123","connectionId":"acme:0123456789abcdef0123"},"timestamp":1720865608496}`
 	payload := AppendMessage(nil, &m)
 	want(t, "message", payload, text)

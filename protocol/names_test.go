@@ -75,8 +75,10 @@ func TestEveryRequestHasItsOpAndItsRate(t *testing.T) {
 // The public client emits our frames by their type on the emitter that it uses
 // for its own words.
 func TestNoFrameCarriesAWordOfTheClient(t *testing.T) {
-	words := []string{"connecting", "connect", "connected", "disconnect", "disconnected", "error", "reconnecting", "reconnected", "reconnect",
-		"reconnect_failed", "auth_token_expired", "reauthenticating", "connect_error", "connect_failed", "PROTECTED_PASSWORD_REQUIRED"}
+	words := []string{
+		"connecting", "connect", "connected", "disconnect", "disconnected", "error", "reconnecting", "reconnected", "reconnect",
+		"reconnect_failed", "auth_token_expired", "reauthenticating", "connect_error", "connect_failed", "PROTECTED_PASSWORD_REQUIRED",
+	}
 	ack, conn := []byte(`"a"`), presence.ConnID{}
 	event := &presence.Event{Kind: presence.KindJoin, Client: []byte(`"1"`)}
 	frames := [][]byte{

@@ -66,8 +66,10 @@ func TestWhatAConnectMayNotSay(t *testing.T) {
 }
 
 func FuzzQuery(f *testing.F) {
-	for _, raw := range []string{"", "apiKey=acme.web1%3Asecret&clientId=123", "connectionId=acme%3A0123456789abcdef0123&token=a.b.c",
-		"clientId=%FF", "a=b&&=%zz&clientId=undefined&features=resume,x", "client%49d=+"} {
+	for _, raw := range []string{
+		"", "apiKey=acme.web1%3Asecret&clientId=123", "connectionId=acme%3A0123456789abcdef0123&token=a.b.c",
+		"clientId=%FF", "a=b&&=%zz&clientId=undefined&features=resume,x", "client%49d=+",
+	} {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {

@@ -29,8 +29,10 @@ func decode(t testing.TB, msg string) (decoded, *presence.Error) {
 	t.Helper()
 	var r Request
 	err := NewDecoder(testLimits).Decode([]byte(msg), &r)
-	return decoded{r.Type, string(r.AckID), string(r.Room), string(r.Event), string(r.Data), r.Limit,
-		string(r.Visibility), r.Password, r.Malformed}, err
+	return decoded{
+		r.Type, string(r.AckID), string(r.Room), string(r.Event), string(r.Data), r.Limit,
+		string(r.Visibility), r.Password, r.Malformed,
+	}, err
 }
 
 func TestRequestsOfThePublicClientAreRead(t *testing.T) {
@@ -38,22 +40,36 @@ func TestRequestsOfThePublicClientAreRead(t *testing.T) {
 		msg  string
 		want decoded
 	}{
-		{`{"type":"ds:client:room:presence:join",
+		{
+			`{"type":"ds:client:room:presence:join",
 		 "body":{"roomId":"myRoom","userData":{"username":"Bob"},"intiatedAt":"2024-07-13T10:13:28.450Z"},
 		 "ackId":"1720865608450k3j9x0a2b","createdAt":"2024-07-13T10:13:28.450Z"}`,
-			decoded{Type: TypePresenceJoin, AckID: `"1720865608450k3j9x0a2b"`, Room: "myRoom", Data: `{"username":"Bob"}`, Limit: -1}},
-		{`{"type":"ds:client:room:presence:get","body":{"roomId":"myRoom","limit":50},"ackId":"a"}`,
-			decoded{Type: TypePresenceGet, AckID: `"a"`, Room: "myRoom", Limit: 50}},
-		{`{"type":"ds:client:room:subscription:bind","body":{"roomId":"r","event":"$:subscribe:all"},"ackId":"a"}`,
-			decoded{Type: TypeBind, AckID: `"a"`, Room: "r", Event: EventAll, Limit: -1}},
-		{`{"type":"ds:client:room:subscription:unbind","body":{"roomId":"r"},"ackId":"a"}`,
-			decoded{Type: TypeUnbind, AckID: `"a"`, Room: "r", Limit: -1}},
-		{`{"type":"ds:client:publish","body":{"roomId":"r","event":"message","data":[1, 2],"uuid":"u","opts":{"transient":true}},"ackId":"a"}`,
-			decoded{Type: TypePublish, AckID: `"a"`, Room: "r", Event: "message", Data: `[1,2]`, Limit: -1}},
-		{`{"type":"ds:client:room:create","body":{"roomId":"r","visibility":"public","password":"x"},"ackId":"a"}`,
-			decoded{Type: TypeRoomCreate, AckID: `"a"`, Room: "r", Visibility: "public", Password: true, Limit: -1}},
-		{`{"type":"ds:client:room:metrics:unsubscribe","body":{"roomId":"r","event":"all"},"ackId":"a"}`,
-			decoded{Type: TypeMetricsUnsubscribe, AckID: `"a"`, Room: "r", Event: "all", Limit: -1}},
+			decoded{Type: TypePresenceJoin, AckID: `"1720865608450k3j9x0a2b"`, Room: "myRoom", Data: `{"username":"Bob"}`, Limit: -1},
+		},
+		{
+			`{"type":"ds:client:room:presence:get","body":{"roomId":"myRoom","limit":50},"ackId":"a"}`,
+			decoded{Type: TypePresenceGet, AckID: `"a"`, Room: "myRoom", Limit: 50},
+		},
+		{
+			`{"type":"ds:client:room:subscription:bind","body":{"roomId":"r","event":"$:subscribe:all"},"ackId":"a"}`,
+			decoded{Type: TypeBind, AckID: `"a"`, Room: "r", Event: EventAll, Limit: -1},
+		},
+		{
+			`{"type":"ds:client:room:subscription:unbind","body":{"roomId":"r"},"ackId":"a"}`,
+			decoded{Type: TypeUnbind, AckID: `"a"`, Room: "r", Limit: -1},
+		},
+		{
+			`{"type":"ds:client:publish","body":{"roomId":"r","event":"message","data":[1, 2],"uuid":"u","opts":{"transient":true}},"ackId":"a"}`,
+			decoded{Type: TypePublish, AckID: `"a"`, Room: "r", Event: "message", Data: `[1,2]`, Limit: -1},
+		},
+		{
+			`{"type":"ds:client:room:create","body":{"roomId":"r","visibility":"public","password":"x"},"ackId":"a"}`,
+			decoded{Type: TypeRoomCreate, AckID: `"a"`, Room: "r", Visibility: "public", Password: true, Limit: -1},
+		},
+		{
+			`{"type":"ds:client:room:metrics:unsubscribe","body":{"roomId":"r","event":"all"},"ackId":"a"}`,
+			decoded{Type: TypeMetricsUnsubscribe, AckID: `"a"`, Room: "r", Event: "all", Limit: -1},
+		},
 	} {
 		got, err := decode(t, test.msg)
 		if err != nil {
@@ -114,12 +130,18 @@ func TestEveryFieldIsCheckedAndNamed(t *testing.T) {
 		{body("room:presence:get", `{"roomId":"r","limit":1.5}`), presence.CodeInvalid, "limit", 0, "positive integer"},
 		{body("room:presence:get", `{"roomId":"r","limit":"5"}`), presence.CodeInvalid, "limit", 0, "positive integer"},
 		{body("room:presence:get", `{"roomId":"r","limit":true}`), presence.CodeInvalid, "limit", 0, "positive integer"},
-		{body("room:presence:join", `{"roomId":"r","userData":"`+strings.Repeat("x", 16383)+`"}`),
-			presence.CodeTooLarge, "userData", 16384, "userData is 16,385 bytes; the limit is 16,384"},
-		{body("room:presence:leave", `{"roomId":"r","userData":"`+strings.Repeat("x", 17000)+`"}`),
-			presence.CodeTooLarge, "userData", 16384, "userData is 17,002 bytes"},
-		{body("publish", `{"roomId":"r","event":"e","data":"`+strings.Repeat("x", 65536)+`"}`),
-			presence.CodeTooLarge, "", 65536, "the message is 65,620 bytes; the limit is 65,536"},
+		{
+			body("room:presence:join", `{"roomId":"r","userData":"`+strings.Repeat("x", 16383)+`"}`),
+			presence.CodeTooLarge, "userData", 16384, "userData is 16,385 bytes; the limit is 16,384",
+		},
+		{
+			body("room:presence:leave", `{"roomId":"r","userData":"`+strings.Repeat("x", 17000)+`"}`),
+			presence.CodeTooLarge, "userData", 16384, "userData is 17,002 bytes",
+		},
+		{
+			body("publish", `{"roomId":"r","event":"e","data":"`+strings.Repeat("x", 65536)+`"}`),
+			presence.CodeTooLarge, "", 65536, "the message is 65,620 bytes; the limit is 65,536",
+		},
 	} {
 		got, err := decode(t, test.msg)
 		if err == nil {
@@ -256,20 +278,34 @@ func TestNullIsAbsentButForData(t *testing.T) {
 		msg  string
 		want decoded
 	}{
-		{body("room:presence:join", `{"roomId":"r","userData":null}`),
-			decoded{Type: TypePresenceJoin, AckID: `"a"`, Room: "r", Data: "null", Limit: -1}},
-		{body("publish", `{"roomId":"r","event":"e","data":null}`),
-			decoded{Type: TypePublish, AckID: `"a"`, Room: "r", Event: "e", Data: "null", Limit: -1}},
-		{body("room:presence:get", `{"roomId":"r","limit":null}`),
-			decoded{Type: TypePresenceGet, AckID: `"a"`, Room: "r", Limit: -1}},
-		{body("room:subscription:unbind", `{"roomId":"r","event":null}`),
-			decoded{Type: TypeUnbind, AckID: `"a"`, Room: "r", Limit: -1}},
-		{body("room:create", `{"roomId":"r","visibility":null,"password":null,"accessToken":null}`),
-			decoded{Type: TypeRoomCreate, AckID: `"a"`, Room: "r", Limit: -1}},
-		{body("room:join", `{"roomId":"r","password":null,"accessToken":"x"}`),
-			decoded{Type: TypeRoomJoin, AckID: `"a"`, Room: "r", Password: true, Limit: -1}},
-		{`{"type":"ds:client:room:leave","body":{"roomId":"r"},"ackId":null}`,
-			decoded{Type: TypeRoomLeave, Room: "r", Limit: -1}},
+		{
+			body("room:presence:join", `{"roomId":"r","userData":null}`),
+			decoded{Type: TypePresenceJoin, AckID: `"a"`, Room: "r", Data: "null", Limit: -1},
+		},
+		{
+			body("publish", `{"roomId":"r","event":"e","data":null}`),
+			decoded{Type: TypePublish, AckID: `"a"`, Room: "r", Event: "e", Data: "null", Limit: -1},
+		},
+		{
+			body("room:presence:get", `{"roomId":"r","limit":null}`),
+			decoded{Type: TypePresenceGet, AckID: `"a"`, Room: "r", Limit: -1},
+		},
+		{
+			body("room:subscription:unbind", `{"roomId":"r","event":null}`),
+			decoded{Type: TypeUnbind, AckID: `"a"`, Room: "r", Limit: -1},
+		},
+		{
+			body("room:create", `{"roomId":"r","visibility":null,"password":null,"accessToken":null}`),
+			decoded{Type: TypeRoomCreate, AckID: `"a"`, Room: "r", Limit: -1},
+		},
+		{
+			body("room:join", `{"roomId":"r","password":null,"accessToken":"x"}`),
+			decoded{Type: TypeRoomJoin, AckID: `"a"`, Room: "r", Password: true, Limit: -1},
+		},
+		{
+			`{"type":"ds:client:room:leave","body":{"roomId":"r"},"ackId":null}`,
+			decoded{Type: TypeRoomLeave, Room: "r", Limit: -1},
+		},
 	} {
 		if got, err := decode(t, test.msg); err != nil || got != test.want {
 			t.Errorf("Decode(%s)\n got %+v, %v\nwant %+v", test.msg, got, err, test.want)

@@ -30,8 +30,10 @@ func plan(ops ...string) string {
 }
 
 func parseOp(text string) *presence.Op {
-	kinds := map[byte]presence.OpKind{'j': presence.OpJoin, 'u': presence.OpUpdate, 'l': presence.OpLeave,
-		't': presence.OpTrack, 'c': presence.OpCount}
+	kinds := map[byte]presence.OpKind{
+		'j': presence.OpJoin, 'u': presence.OpUpdate, 'l': presence.OpLeave,
+		't': presence.OpTrack, 'c': presence.OpCount,
+	}
 	return &presence.Op{Kind: kinds[text[0]], Room: text, Conn: presence.ConnID{text[1]}}
 }
 

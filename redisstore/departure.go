@@ -72,13 +72,17 @@ func (d *departure) proceed() {
 	case stageRead:
 		d.send(&step{Op: presence.Op{Kind: opRead, Conn: d.conn}, then: d.haveRead})
 	case stageClose:
-		d.send(&step{Op: presence.Op{Kind: opClose, Conn: d.conn, Inc: d.inc, Reason: d.reason},
-			fence: d.fence, then: d.haveClosed})
+		d.send(&step{
+			Op:    presence.Op{Kind: opClose, Conn: d.conn, Inc: d.inc, Reason: d.reason},
+			fence: d.fence, then: d.haveClosed,
+		})
 	case stageLeave:
 		d.leave()
 	case stageFinish:
-		d.send(&step{Op: presence.Op{Kind: opFinish, Conn: d.conn, Inc: d.inc},
-			claim: d.claim, stamp: d.stamp, then: d.haveFinished})
+		d.send(&step{
+			Op:    presence.Op{Kind: opFinish, Conn: d.conn, Inc: d.inc},
+			claim: d.claim, stamp: d.stamp, then: d.haveFinished,
+		})
 	}
 }
 
@@ -146,8 +150,10 @@ func (d *departure) leave() {
 	d.rooms, d.waiting = nil, len(rooms)
 	steps := make([]step, len(rooms))
 	for i, r := range rooms {
-		steps[i] = step{Op: presence.Op{Kind: presence.OpLeave, App: r.app, Room: r.room,
-			Conn: d.conn, Inc: d.inc, Reason: d.reason}, then: d.leftRoom}
+		steps[i] = step{Op: presence.Op{
+			Kind: presence.OpLeave, App: r.app, Room: r.room,
+			Conn: d.conn, Inc: d.inc, Reason: d.reason,
+		}, then: d.leftRoom}
 		d.send(&steps[i])
 	}
 }

@@ -23,8 +23,10 @@ const app = "app1"
 // openStore opens a store with the prefix and closes it when the test ends.
 func openStore(t testing.TB, srv *redistest.Server, prefix, node string, change ...func(*Options)) *Store {
 	t.Helper()
-	o := Options{URL: srv.URL(), Prefix: prefix, NodeID: node, Version: "test", ManageNotifications: true,
-		LeaseTTL: 6 * time.Second, LeaseBeat: 500 * time.Millisecond}
+	o := Options{
+		URL: srv.URL(), Prefix: prefix, NodeID: node, Version: "test", ManageNotifications: true,
+		LeaseTTL: 6 * time.Second, LeaseBeat: 500 * time.Millisecond,
+	}
 	for _, c := range change {
 		c(&o)
 	}

@@ -49,9 +49,11 @@ type keys struct {
 func (k keys) members(app, room string) string {
 	return k.prefix + ":{" + app + ":" + room + "}:members"
 }
+
 func (k keys) feed(app, room string) string {
 	return k.prefix + ":{" + app + ":" + room + "}:feed"
 }
+
 func (k keys) messages(app, room string) string {
 	return k.prefix + ":{" + app + ":" + room + "}:messages"
 }
@@ -85,6 +87,7 @@ func (k keys) room(key string) (app, room string, ok bool) {
 func (k keys) session(conn presence.ConnID) string {
 	return k.shard(conn.Shard(), ":session:") + conn.String()
 }
+
 func (k keys) grace(conn presence.ConnID) string {
 	return k.shard(conn.Shard(), ":grace:") + conn.String()
 }

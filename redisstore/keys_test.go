@@ -48,8 +48,10 @@ func TestRoomIsCutOutOfItsKeys(t *testing.T) {
 			t.Errorf("room of the field of %q: got %q, %q, %v", room, app, got, ok)
 		}
 	}
-	for _, key := range []string{"", "a:b", "a:b:{c3f}:due", "a:b:{nodes}:registry", "a:b:{app1:x}:bans",
-		"b:{app1:x}:members", "a:b:{app1:x}:members:", "a:b:{app1:x:members"} {
+	for _, key := range []string{
+		"", "a:b", "a:b:{c3f}:due", "a:b:{nodes}:registry", "a:b:{app1:x}:bans",
+		"b:{app1:x}:members", "a:b:{app1:x}:members:", "a:b:{app1:x:members",
+	} {
 		if app, room, ok := k.room(key); ok {
 			t.Errorf("room of %q: got %q, %q; want none", key, app, room)
 		}

@@ -127,8 +127,10 @@ type registryValue struct {
 }
 
 func (l *lease) value() (string, error) {
-	v := registryValue{Addr: l.opts.Addr, Started: l.store.start.UTC().Format(time.RFC3339), Version: l.opts.Version,
-		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1}
+	v := registryValue{
+		Addr: l.opts.Addr, Started: l.store.start.UTC().Format(time.RFC3339), Version: l.opts.Version,
+		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1,
+	}
 	if age := l.feed.probeAge(); age < time.Hour {
 		v.ProbeMs = age.Milliseconds()
 	}

@@ -32,7 +32,8 @@ func TestEventLineIsRead(t *testing.T) {
 		"join 1795569466197666 0 " + lineConn + " 1795569466201 - " +
 			`{"rev":1795569466197666,"inc":1795569460002,"node":"n1.5","at":1795569466197,"client":"123"}`: bare,
 		"mark 1795569466197700 1795569466197666 - 1795569466300 - -": {
-			Kind: presence.KindMark, Revision: 1795569466197700, Prev: 1795569466197666, Time: 1795569466300},
+			Kind: presence.KindMark, Revision: 1795569466197700, Prev: 1795569466197666, Time: 1795569466300,
+		},
 	} {
 		got, err := parseEvent([]byte(line))
 		if err != nil {

@@ -20,11 +20,14 @@ type meters struct {
 	ended    map[presence.Reason]observer
 }
 
-type observer interface{ Observe(float64) }
-type counter interface{ Inc() }
+type (
+	observer interface{ Observe(float64) }
+	counter  interface{ Inc() }
+)
 
 func newMeters(m *metrics.Metrics) *meters {
-	t := &meters{metrics: m, pipeline: m.PipelineSize,
+	t := &meters{
+		metrics: m, pipeline: m.PipelineSize,
 		joined:   m.EventsPublished.WithLabelValues("join", ""),
 		updated:  m.EventsPublished.WithLabelValues("update", ""),
 		messages: m.EventsPublished.WithLabelValues("message", ""),

@@ -153,8 +153,10 @@ func asJoin(e *presence.Event) *presence.Event {
 
 // leave is the end of a membership that was found out by comparing.
 func (m entry) leave(conn presence.ConnID, rev, prev presence.Revision, now int64) *presence.Event {
-	return &presence.Event{Kind: presence.KindLeave, Revision: rev, Prev: prev, Conn: conn, Time: now,
-		Reason: presence.ReasonUnknown, At: m.at, Client: []byte(m.client)}
+	return &presence.Event{
+		Kind: presence.KindLeave, Revision: rev, Prev: prev, Conn: conn, Time: now,
+		Reason: presence.ReasonUnknown, At: m.at, Client: []byte(m.client),
+	}
 }
 
 // endAll ends every membership at rev, in the order in which they came.
@@ -286,8 +288,10 @@ func (p *replica) tell(snap presence.Snapshot, at presence.Revision, now int64, 
 		if c.Revision > last && c.Revision < at {
 			rev = c.Revision
 		}
-		e := &presence.Event{Kind: presence.KindJoin, Revision: rev, Conn: c.Conn, Time: c.At,
-			At: c.At, Inc: c.Inc, Client: c.Client, Data: c.Data}
+		e := &presence.Event{
+			Kind: presence.KindJoin, Revision: rev, Conn: c.Conn, Time: c.At,
+			At: c.At, Inc: c.Inc, Client: c.Client, Data: c.Data,
+		}
 		old, known := p.members[c.Conn]
 		switch {
 		case known && old.at != c.At:

@@ -103,23 +103,46 @@ func TestEventsAreToldAndKept(t *testing.T) {
 		want  []string
 		after *replica
 	}{
-		"join": {known(10), event(presence.KindJoin, 11, 10, 1, 5),
-			[]string{"join 1 @11 t1000"}, known(11, member(1, 11, 5))},
-		"update": {known(10, member(1, 9, 5)), event(presence.KindUpdate, 11, 10, 1, 5),
-			[]string{"update 1 @11 t1000"}, known(11, member(1, 11, 5))},
-		"leave": {known(10, member(1, 9, 5)), event(presence.KindLeave, 11, 10, 1, 5),
-			[]string{"leave 1 @11 t1000 left"}, known(11)},
-		"mark": {known(10, member(1, 9, 5)), event(presence.KindMark, 30, 10, 0, 0),
-			nil, known(30, member(1, 9, 5))},
-		"a new life ends whom we knew": {known(10, member(2, 9, 5), member(1, 10, 6)), event(presence.KindJoin, 99, 0, 3, 7),
-			[]string{"leave 2 @11 t1000 unknown", "leave 1 @11 t1000 unknown", "join 3 @99 t1000"}, known(99, member(3, 99, 7))},
-		"a new life that an emptied room begins": {known(10), event(presence.KindJoin, 99, 0, 3, 7),
-			[]string{"join 3 @99 t1000"}, known(99, member(3, 99, 7))},
+		"join": {
+			known(10), event(presence.KindJoin, 11, 10, 1, 5),
+			[]string{"join 1 @11 t1000"},
+			known(11, member(1, 11, 5)),
+		},
+		"update": {
+			known(10, member(1, 9, 5)), event(presence.KindUpdate, 11, 10, 1, 5),
+			[]string{"update 1 @11 t1000"},
+			known(11, member(1, 11, 5)),
+		},
+		"leave": {
+			known(10, member(1, 9, 5)), event(presence.KindLeave, 11, 10, 1, 5),
+			[]string{"leave 1 @11 t1000 left"},
+			known(11),
+		},
+		"mark": {
+			known(10, member(1, 9, 5)), event(presence.KindMark, 30, 10, 0, 0),
+			nil, known(30, member(1, 9, 5)),
+		},
+		"a new life ends whom we knew": {
+			known(10, member(2, 9, 5), member(1, 10, 6)), event(presence.KindJoin, 99, 0, 3, 7),
+			[]string{"leave 2 @11 t1000 unknown", "leave 1 @11 t1000 unknown", "join 3 @99 t1000"},
+			known(99, member(3, 99, 7)),
+		},
+		"a new life that an emptied room begins": {
+			known(10), event(presence.KindJoin, 99, 0, 3, 7),
+			[]string{"join 3 @99 t1000"},
+			known(99, member(3, 99, 7)),
+		},
 		"a leave is told once": {known(10), event(presence.KindLeave, 11, 10, 1, 5), nil, known(11)},
-		"another membership of a known connection": {known(10, member(1, 9, 5)), event(presence.KindJoin, 11, 10, 1, 6),
-			[]string{"leave 1 @11 t1000 unknown", "join 1 @11 t1000"}, known(11, member(1, 11, 6))},
-		"an update of an unknown member is its join": {known(10), event(presence.KindUpdate, 11, 10, 1, 5),
-			[]string{"join 1 @11 t1000"}, known(11, member(1, 11, 5))},
+		"another membership of a known connection": {
+			known(10, member(1, 9, 5)), event(presence.KindJoin, 11, 10, 1, 6),
+			[]string{"leave 1 @11 t1000 unknown", "join 1 @11 t1000"},
+			known(11, member(1, 11, 6)),
+		},
+		"an update of an unknown member is its join": {
+			known(10), event(presence.KindUpdate, 11, 10, 1, 5),
+			[]string{"join 1 @11 t1000"},
+			known(11, member(1, 11, 5)),
+		},
 		"a gap changes nothing":      {known(10, member(1, 9, 5)), event(presence.KindLeave, 12, 11, 1, 5), nil, known(10, member(1, 9, 5))},
 		"a way back changes nothing": {known(10, member(1, 9, 5)), event(presence.KindLeave, 8, 7, 1, 5), nil, known(10, member(1, 9, 5))},
 	} {

@@ -84,7 +84,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
+	s := &Store{
+		opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
 		start: time.Now(), master: opts.Addr,
 		control: newClient(opts, o.NodeID, "control", 4),
 		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
@@ -342,8 +343,10 @@ func (s *Store) readRoom(ctx context.Context, app, room string) (presence.Snapsh
 // the revision after it; 0 when there is no room. It blocks as readRoom does.
 func (s *Store) mark(ctx context.Context, app, room string, floor presence.Revision) (presence.Revision, error) {
 	wait := make(answered, 1)
-	m := &step{Op: presence.Op{Kind: opMark, App: app, Room: room, Revision: floor},
-		then: func(st *step) { wait.OpDone(&st.Op) }}
+	m := &step{
+		Op:   presence.Op{Kind: opMark, App: app, Room: room, Revision: floor},
+		then: func(st *step) { wait.OpDone(&st.Op) },
+	}
 	if !s.lane(&m.Op).push(task{op: &m.Op, step: m, at: s.clock()}) {
 		return 0, presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
 	}

@@ -55,8 +55,10 @@ func TestDataIsStoredAsItWasSent(t *testing.T) {
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
 	must(t, s, c.op(presence.OpTrack, "lobby"))
-	for _, data := range []string{"", "null", "0", `""`, "[]", "{}", "12345678901234567890.1234567890e-7",
-		`{"b":1,"a":{"deep":[[[]]]}}`, "\"\\u0000 ümläut 🙂 \\\" } , \\\"data\\\":\""} {
+	for _, data := range []string{
+		"", "null", "0", `""`, "[]", "{}", "12345678901234567890.1234567890e-7",
+		`{"b":1,"a":{"deep":[[[]]]}}`, "\"\\u0000 ümläut 🙂 \\\" } , \\\"data\\\":\"",
+	} {
 		for _, kind := range []presence.OpKind{presence.OpJoin, presence.OpUpdate} {
 			op := c.op(kind, "lobby")
 			op.ClientJSON = []byte(`"a\"}b"`)
@@ -108,8 +110,10 @@ func TestRefusals(t *testing.T) {
 		if err := rdb.Set(t.Context(), s.keys.members(app, "broken"), "x", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range []presence.OpKind{presence.OpJoin, presence.OpUpdate, presence.OpLeave,
-			presence.OpCount, presence.OpMembers} {
+		for _, kind := range []presence.OpKind{
+			presence.OpJoin, presence.OpUpdate, presence.OpLeave,
+			presence.OpCount, presence.OpMembers,
+		} {
 			if err := fails(t, s, c.op(kind, "broken"), presence.CodeInternal).Err; !strings.Contains(err.Message, "members") {
 				t.Errorf("%s: got %+v", kind, err)
 			}

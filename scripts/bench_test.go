@@ -45,10 +45,16 @@ return {}`
 		{"floor-commands", commands, []any{far, "0", "n1.5", "50000"}, fill, false},
 		{"join", "join", []any{far, "0", "n1.5", "50000"}, fill, false},
 		{"update", "update", []any{far, "0", "n1.5"}, fill, true},
-		{"leave", "leave", []any{far, "0"},
-			func(i int) []any { return []any{room(i/8) + "feed", conn(i), "1795569460002", "left", ""} }, true},
-		{"leave-of-nobody", "leave", []any{far, "0"},
-			func(i int) []any { return []any{room(i/8) + "feed", conn(i), "1795569460002", "left", ""} }, false},
+		{
+			"leave", "leave",
+			[]any{far, "0"},
+			func(i int) []any { return []any{room(i/8) + "feed", conn(i), "1795569460002", "left", ""} }, true,
+		},
+		{
+			"leave-of-nobody", "leave",
+			[]any{far, "0"},
+			func(i int) []any { return []any{room(i/8) + "feed", conn(i), "1795569460002", "left", ""} }, false,
+		},
 	} {
 		for _, perCall := range []int{1, 8} {
 			b.Run(fmt.Sprintf("%s/ops=%d", bench.name, perCall), func(b *testing.B) {

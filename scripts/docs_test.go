@@ -47,8 +47,10 @@ func TestThePageOfRedisHasEveryKindAndReason(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"join", "update", "leave", "mark", "left", "room_left", "closed", "timeout",
-		"node_lost", "kicked", "expired", "unknown"} {
+	for _, word := range []string{
+		"join", "update", "leave", "mark", "left", "room_left", "closed", "timeout",
+		"node_lost", "kicked", "expired", "unknown",
+	} {
 		if !strings.Contains(string(page), "`"+word+"`") {
 			t.Errorf("docs/redis.md does not explain %q", word)
 		}

@@ -40,8 +40,10 @@ func TestLeaveKeepsTheOthersAndTellsItsOwnData(t *testing.T) {
 	l := e.listen(feed)
 	for i, c := range []struct{ name, conn, data, want string }{
 		{"data where there was none", eve, `{"bye":1}`, cutLast(before[eve]) + `,"data":{"bye":1}}`},
-		{"data in place of the old", "3f0000000000000000aa", `null`,
-			strings.Replace(before["3f0000000000000000aa"], "[1]", "null", 1)},
+		{
+			"data in place of the old", "3f0000000000000000aa", `null`,
+			strings.Replace(before["3f0000000000000000aa"], "[1]", "null", 1),
+		},
 	} {
 		rev := last + int64(i) + 1
 		e.want(c.name, e.run("leave", key, far, 0, feed, c.conn, 7, "room_left", c.data), list(rev))

@@ -14,8 +14,10 @@ func (e *env) open(conn string) int64 {
 
 // sessionOf is a session as open makes it, with further fields.
 func sessionOf(inc int64, more ...string) map[string]string {
-	m := map[string]string{"app": "app1", "key": "app1.k1", "client": "123", "node": stamp,
-		"inc": fmt.Sprint(inc), "from": fmt.Sprint(inc), "state": "live", "grace": "10000"}
+	m := map[string]string{
+		"app": "app1", "key": "app1.k1", "client": "123", "node": stamp,
+		"inc": fmt.Sprint(inc), "from": fmt.Sprint(inc), "state": "live", "grace": "10000",
+	}
 	for i := 0; i < len(more); i += 2 {
 		m[more[i]] = more[i+1]
 	}

@@ -96,8 +96,10 @@ func TestLuacheckIsCleanOnTheAssembledScripts(t *testing.T) {
 		t.Skip("luacheck is not installed (Debian: sudo apt-get install lua-check)")
 	}
 	dir := t.TempDir()
-	args := []string{"--no-color", "--codes", "--no-config", "--no-cache", "--no-max-line-length",
-		"--std", "lua51", "--read-globals", "redis", "KEYS", "ARGV", "--"}
+	args := []string{
+		"--no-color", "--codes", "--no-config", "--no-cache", "--no-max-line-length",
+		"--std", "lua51", "--read-globals", "redis", "KEYS", "ARGV", "--",
+	}
 	for _, s := range All() {
 		file := filepath.Join(dir, s.Name+".lua")
 		if err := os.WriteFile(file, []byte(s.Source), 0o600); err != nil {
