@@ -54,7 +54,6 @@ type job struct {
 	room     *Room
 	casts    []*broadcast
 	cursor   int
-	began    time.Time
 	messages bool
 	variants [maskNamed]variant // by the mask of an entry without named binds
 }

@@ -136,11 +136,22 @@ func accepted(t testing.TB, c net.Conn) *peer {
 // frame reads one frame.
 func (p *peer) frame() ws.Frame {
 	p.t.Helper()
-	f, err := ws.ReadFrame(p.r)
+	f, err := readFrame(p.r)
 	if err != nil {
 		p.t.Fatalf("read a frame: %v", err)
 	}
 	return f
+}
+
+// readFrame reads one frame of the server, which is believed its length.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
 }
 
 // read reads one text frame; a ping before it goes unanswered.

@@ -171,7 +171,7 @@ func TestStopClosesWith1001AndEndsEverySession(t *testing.T) {
 			for _, p := range peers {
 				go func() {
 					for {
-						f, err := ws.ReadFrame(p.r)
+						f, err := readFrame(p.r)
 						if err != nil {
 							return
 						}

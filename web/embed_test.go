@@ -67,16 +67,12 @@ func TestAnUnchangedFileIsNotSentAgain(t *testing.T) {
 }
 
 func TestDemoJSONHoldsWhatThePageNeeds(t *testing.T) {
-	type answer struct {
-		Node   string
-		APIKey string
-		Nodes  []Node
-	}
+	type answer Options // the same three, read back
 	want := answer{"n1", "app.key:secret", []Node{
 		{ID: "n1", URL: "http://localhost:9000", PID: 41837},
 		{ID: "n2", URL: ":9001"},
 	}}
-	res := get(t, Handler(Options{Node: want.Node, APIKey: want.APIKey, Nodes: want.Nodes}), http.MethodGet, "/demo.json")
+	res := get(t, Handler(Options(want)), http.MethodGet, "/demo.json")
 	if got := res.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("cache control %q, want no-store: the pids change at each start", got)
 	}
