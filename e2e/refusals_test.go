@@ -49,7 +49,7 @@ func TestBadRequestsAreRefusedAndBreakNothing(t *testing.T) {
 	invalid("room:join", `"roomId":"`+strings.Repeat("r", 256)+`"`, "roomId", 255, "256")
 	c.enterRoom(strings.Repeat("r", 255))
 	c.enterRoom(":.-_")
-	check(c.refused("room:join", `"roomId":"fourth"`, "LimitError", 409, "limit"), "", 3, "3")
+	check(c.refused("room:join", `"roomId":"fourth"`, "LimitError", 409, "limit"), "roomId", 3, "3")
 	c.acked("room:leave", `"roomId":":.-_"`, `"localapp::.-_"`)
 	c.enterRoom("fourth") // there is room again
 
@@ -82,7 +82,7 @@ func TestBadRequestsAreRefusedAndBreakNothing(t *testing.T) {
 	second.enterRoom("r")
 	third.enterRoom("r")
 	second.acked("room:presence:join", `"roomId":"r"`, `"localapp:r:$:presence:join"`)
-	check(third.refused("room:presence:join", `"roomId":"r"`, "LimitError", 409, "limit"), "", 2, "2")
+	check(third.refused("room:presence:join", `"roomId":"r"`, "LimitError", 409, "limit"), "roomId", 2, "2")
 	second.acked("room:presence:leave", `"roomId":"r"`, `"localapp:r:$:presence:leave"`)
 	third.acked("room:presence:join", `"roomId":"r"`, `"localapp:r:$:presence:join"`)
 
