@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	"presencesets/web"
@@ -21,9 +20,8 @@ func (c *Config) demoPage() http.Handler {
 		if err != nil {
 			panic(err) // validate has seen it
 		}
-		if n.ID == c.Node.ID {
-			n.PID = os.Getpid()
-		}
+		// No pid: with it the page invites to kill the node, and the members of
+		// a killed node are not ended by anybody yet.
 		o.Nodes = append(o.Nodes, n)
 	}
 	return web.Handler(o)
