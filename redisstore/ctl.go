@@ -27,7 +27,7 @@ type ctl struct {
 	f      *feed
 	sub    *subscription // nil before the first setStamp
 	probes []probe       // published and not back, oldest first
-	busy   bool          // a probe is being published
+	flying int64         // the probe that is being published; 0: none. One that is back is not
 }
 
 type probe struct {
@@ -76,10 +76,10 @@ func (f *feed) beat(n int64, now time.Time) {
 		f.abandon(errDeaf)
 		return
 	}
-	if f.ctl.sub == nil || !f.ctl.sub.on || f.ctl.busy {
+	if f.ctl.sub == nil || !f.ctl.sub.on || f.ctl.flying != 0 {
 		return
 	}
-	f.ctl.busy = true
+	f.ctl.flying = n
 	f.ctl.probes = append(f.ctl.probes, probe{n: n, sent: now})
 	channel := f.ctl.sub.name
 	f.beside(func(ctx context.Context) func() {
@@ -104,7 +104,7 @@ func (c *ctl) missed() int {
 // published is told how publishing probe n ended. One that was not published
 // says nothing about the feed.
 func (c *ctl) published(n int64, err error) {
-	c.busy = false
+	c.landed(n)
 	for i := range c.probes {
 		if c.probes[i].n != n {
 			continue
@@ -116,6 +116,14 @@ func (c *ctl) published(n int64, err error) {
 		}
 		c.probes[i].published = true
 		return
+	}
+}
+
+// landed: the next probe may be sent. A probe may be back before Redis's answer
+// to its publishing is; the beat that comes in between must not be skipped.
+func (c *ctl) landed(n int64) {
+	if c.flying == n {
+		c.flying = 0
 	}
 }
 
@@ -133,6 +141,7 @@ func (c *ctl) message(payload string) {
 	}
 	for i, p := range c.probes {
 		if p.n == n {
+			c.landed(n)
 			c.f.probeBack.Store(int64(max(1, p.sent.Sub(c.f.started))))
 			c.probes = append(c.probes[:0], c.probes[i+1:]...)
 			c.f.showProbeAge()

@@ -46,7 +46,7 @@ func TestDeafFeedMakesANewLink(t *testing.T) {
 	})
 	for n := range int64(2) {
 		r.probe(n + 1)
-		r.until("the probe is sent", func() bool { return !r.ctl.busy })
+		r.until("the probe is sent", func() bool { return r.ctl.flying == 0 })
 	}
 	r.onLoop(func() {
 		r.beat(3, time.Now())
@@ -81,4 +81,23 @@ func TestSilentRedisEndsTheLink(t *testing.T) {
 	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
 	r.probe(4)
 	r.until("a probe is back", func() bool { return r.probeBack.Load() > 0 })
+}
+
+func TestProbeThatIsBackBeforeItsPublishingIsAnsweredHoldsUpNoBeat(t *testing.T) {
+	r := newRig(t, redistest.Shared(t)).start()
+	r.setStamp("n1.1")
+	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.onLoop(func() { // the loop sees the message, and only later the answer
+		r.beat(1, time.Now())
+		r.ctl.message("probe 1")
+		r.beat(2, time.Now())
+		if len(r.ctl.probes) != 1 || r.ctl.probes[0].n != 2 {
+			t.Errorf("under way after the second beat: %+v, want probe 2", r.ctl.probes)
+		}
+		r.ctl.published(1, nil)
+		if r.ctl.flying != 2 {
+			t.Error("the late answer to the first probe was taken for that to the second")
+		}
+	})
+	r.until("the second probe is back", func() bool { return len(r.ctl.probes) == 0 })
 }
