@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -200,23 +199,14 @@ func (n *Node) identify(uri string) (id identity, err *presence.Error) {
 		return id, err
 	}
 	id.client = q.ClientID
-	id.style = style
-	if style == protocol.StyleDefault {
-		id.style = protocol.StyleObject
-		if id.key.App.JoinAck == "text" {
-			id.style = protocol.StyleText
-		}
-	}
+	app, _ := protocol.ParseStyle(id.key.App.JoinAck) // checked when the key was read
+	id.style = style.Or(app)
 	if q.ConnectionID == "" {
 		id.conn = presence.NewConnID()
 		return id, nil
 	}
-	app, part, _ := strings.Cut(q.ConnectionID, ":")
-	conn, ok := presence.ParseConnID(part)
-	if !ok {
-		return id, presence.Errorf(presence.CodeInvalid, "connectionId %q is not of the form appId:20 hex digits", clip(q.ConnectionID)).WithField("connectionId")
-	}
-	if app != id.key.App.ID {
+	owner, conn, _ := protocol.SplitConnectionID(q.ConnectionID) // ParseQuery has refused any other form
+	if owner != id.key.App.ID {
 		return id, presence.Errorf(presence.CodeForbidden, "connectionId %q belongs to another app", clip(q.ConnectionID)).WithField("connectionId")
 	}
 	id.conn = conn
@@ -285,19 +275,22 @@ func (l *loop) answer(c *conn, status int, e *presence.Error) { l.finish(c, http
 
 // httpAnswer is the whole of an HTTP answer that refuses.
 func httpAnswer(status int, e *presence.Error) []byte {
-	body, err := json.Marshal(map[string]any{"name": e.Name, "message": e.Message, "statusCode": status})
-	if err != nil {
-		panic(err) // three fields of plain types
-	}
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) + "\r\n" +
-		"Content-Type: application/json\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n")
+	body := errorBody(status, e)
+	b := append([]byte("HTTP/1.1 "), strconv.Itoa(status)+" "+http.StatusText(status)+"\r\n"+
+		"Content-Type: application/json\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n"...)
 	if e.Retry {
-		b.WriteString("Retry-After: " + strconv.FormatInt(max(1, (e.RetryAfterMs+999)/1000), 10) + "\r\n")
+		b = append(b, "Retry-After: "+strconv.FormatInt(max(1, (e.RetryAfterMs+999)/1000), 10)+"\r\n"...)
 	}
-	b.WriteString("Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
-	b.Write(body)
-	return b.Bytes()
+	b = append(b, "Content-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"...)
+	return append(b, body...)
+}
+
+// errorBody is what every HTTP answer that refuses holds. status is the error's
+// own but where HTTP has a better one, as 431 for a long head.
+func errorBody(status int, e *presence.Error) []byte {
+	shown := *e
+	shown.Status = status
+	return protocol.AppendHTTPError(nil, &shown)
 }
 
 // finish sends the last bytes of an HTTP answer and our end of stream, and

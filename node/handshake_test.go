@@ -229,6 +229,6 @@ func waitFor(t testing.TB, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("the condition did not come true")
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // between two looks at what no event announces; it decides nothing
 	}
 }

@@ -363,13 +363,18 @@ func (n *Node) readyz(w http.ResponseWriter, reasons bool) {
 }
 
 func writeError(w http.ResponseWriter, status int, e *presence.Error) {
-	writeJSON(w, status, map[string]any{"name": e.Name, "message": e.Message, "statusCode": status, "code": e.Code})
+	jsonHead(w, status)
+	_, _ = w.Write(errorBody(status, e)) // the peer hung up: nobody is left to tell
 }
 
-func writeJSON(w http.ResponseWriter, status int, body any) {
+func jsonHead(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	jsonHead(w, status)
 	_ = json.NewEncoder(w).Encode(body) // the peer hung up: nobody is left to tell
 }
 

@@ -9,72 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reader is a loop with one open connection over a socket pair, without its
-// goroutine: the test turns it by hand.
-type reader struct {
-	l    *loop
-	c    *conn
-	far  int
-	node *Node
-}
-
-func newReader(t testing.TB) *reader {
-	t.Helper()
-	opts := testOptions(t, newMemStore())
-	opts.Loops = 1
-	n, err := New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &reader{l: n.loops[0], far: pair[1], node: n}
-	r.l.socket(pair[0])
-	r.c = r.l.conns.at(0)
-	key, kerr := opts.Keyring.Authenticate(testKey)
-	if kerr != nil {
-		t.Fatal(kerr)
-	}
-	r.c.key, r.c.client = key, "1"
-	r.l.setState(r.c, stateOpen)
-	t.Cleanup(func() {
-		r.l.destroy(r.c, endLost)
-		unix.Close(r.far)
-		r.l.poll.close()
-		n.adminLn.Close()
-		unix.Close(n.listenFD)
-	})
-	return r
-}
-
-// turn has the loop read once and do what a turn does behind it.
-func (r *reader) turn() {
-	if r.c.state != stateFree {
-		r.l.readable(r.c)
-	}
-	for range 4 {
-		r.l.takeTasks()
-		r.l.runAgain()
-		r.l.startReady()
-	}
-	r.l.flushReplies()
-}
-
-// answers is everything that was sent so far.
-func (r *reader) answers() []byte {
-	var all []byte
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := unix.Read(r.far, buf)
-		if n <= 0 || err != nil {
-			return all
-		}
-		all = append(all, buf[:n]...)
-	}
-}
-
 // FuzzSegments sends the same bytes in one piece and cut at a fuzzed place
 // into pieces of a fuzzed size: the answers must be the same, whatever the
 // bytes are. Only bytes that a client could have sent before the socket was
@@ -99,7 +33,8 @@ func FuzzSegments(f *testing.F) {
 			return
 		}
 		run := func(cut bool) string {
-			r := newReader(t)
+			s := stillLoop(t, testOptions(t, newMemStore()))
+			c, peer := s.open("1")
 			rest := sent
 			for len(rest) > 0 {
 				n := len(rest)
@@ -110,17 +45,17 @@ func FuzzSegments(f *testing.F) {
 						first = 0
 					}
 				}
-				if _, err := unix.Write(r.far, rest[:n]); err != nil {
+				if _, err := unix.Write(peer, rest[:n]); err != nil {
 					break // the socket was closed before it was all sent
 				}
 				rest = rest[n:]
-				r.turn()
+				s.turn()
 			}
-			for range 1 + len(sent)/300 { // more frames than one turn takes
-				r.turn()
+			for range 4 + len(sent)/300 { // more frames than one turn takes, and the store's answers
+				s.turn()
 			}
 			// After our close frame only the time of the end depends on the cuts.
-			return fmt.Sprintf("%q, open %v", r.answers(), r.c.state == stateOpen)
+			return fmt.Sprintf("%q, open %v", s.drain(peer), c.state == stateOpen)
 		}
 		if whole, cut := run(false), run(true); whole != cut {
 			t.Fatalf("% x\nwhole: %s\ncut:   %s", sent, whole, cut)

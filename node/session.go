@@ -192,8 +192,7 @@ func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
 	var rooms []string
 	switch {
 	case c.state == stateAuthorising && c.in != nil && c.in.hand != nil:
-		c.in.hand.req.entry = nil // when its session opens after all, it is closed (orphaned)
-		c.in.hand = nil
+		c.in.hand = nil // when its session opens after all, it is closed (orphaned)
 	case c.state != stateOpen:
 		return
 	}

@@ -58,8 +58,9 @@ func (s *still) turn() {
 	s.stepJob()
 }
 
-// open makes an open connection over a pair of sockets and returns its other end.
-func (s *still) open(client string) (c *conn, peer int) {
+// knock hands the loop one end of a pair of sockets, with an upgrade waiting
+// in it that the loop has not read yet.
+func (s *still) knock(client string) (near, peer int) {
 	s.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -68,13 +69,20 @@ func (s *still) open(client string) (c *conn, peer int) {
 	s.t.Cleanup(func() { _ = unix.Close(pair[1]) })
 	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey+"&clientId="+client)))
 	s.socket(pair[0])
+	return pair[0], pair[1]
+}
+
+// open makes an open connection over a pair of sockets and returns its other end.
+func (s *still) open(client string) (c *conn, peer int) {
+	s.t.Helper()
+	near, peer := s.knock(client)
 	for range 4 {
 		s.turn()
 	}
 	for i := range uint32(len(s.conns.slabs)) * slabSize {
-		if c := s.conns.at(i); int(c.fd) == pair[0] && c.state == stateOpen {
-			s.drain(pair[1])
-			return c, pair[1]
+		if c := s.conns.at(i); int(c.fd) == near && c.state == stateOpen {
+			s.drain(peer)
+			return c, peer
 		}
 	}
 	s.t.Fatal("the connection did not open")
@@ -285,17 +293,11 @@ func TestOpenWithoutAnAnswerIsRefusedWithinTheClientsPatience(t *testing.T) {
 	store := newMemStore()
 	store.hold = func(*presence.Op) bool { return true }
 	s := stillLoop(t, testOptions(t, store))
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pair[1])
-	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey)))
-	s.socket(pair[0])
+	_, peer := s.knock("")
 	s.turn()
 	s.second += 2 // the public client waits 2 s in all
 	s.timers()
-	if got := s.drain(pair[1]); !strings.HasPrefix(got, "HTTP/1.1 503") {
+	if got := s.drain(peer); !strings.HasPrefix(got, "HTTP/1.1 503") {
 		t.Errorf("got %q after 2 s, want a 503", got)
 	}
 }
@@ -398,15 +400,9 @@ func TestOpenedSocketThatCannotBeWatchedEndsAlone(t *testing.T) {
 	store := newMemStore()
 	store.hold = func(*presence.Op) bool { return true }
 	s := stillLoop(t, testOptions(t, store))
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pair[1])
-	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey)))
-	s.socket(pair[0])
+	near, _ := s.knock("")
 	s.turn()
-	if err := s.poll.remove(pair[0]); err != nil { // as ENOMEM of epoll_ctl would
+	if err := s.poll.remove(near); err != nil { // as ENOMEM of epoll_ctl would
 		t.Fatal(err)
 	}
 	store.release()
@@ -435,16 +431,10 @@ func TestStopRefusesAHandshakeUnderWayWith503(t *testing.T) {
 	store := newMemStore()
 	store.hold = func(*presence.Op) bool { return true }
 	s := stillLoop(t, testOptions(t, store))
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(pair[1])
-	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey)))
-	s.socket(pair[0])
+	_, peer := s.knock("")
 	s.turn()
 	s.stopAll()
-	if got := s.drain(pair[1]); !strings.HasPrefix(got, "HTTP/1.1 503") {
+	if got := s.drain(peer); !strings.HasPrefix(got, "HTTP/1.1 503") {
 		t.Errorf("got %q, want a 503", got)
 	}
 }
