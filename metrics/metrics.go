@@ -49,6 +49,21 @@ type Metrics struct {
 	EventsPublished  *prometheus.CounterVec   // event: join, update, leave, message; reason: of a leave, else ""
 	DepartureSeconds *prometheus.HistogramVec // reason; seconds from the cause to the leave
 	Reaped           *prometheus.CounterVec   // by: expiry, sweep, node
+	Resumes          *prometheus.CounterVec   // result: ok, away, new, denied, late, error
+	SessionsLive     prometheus.Gauge         // connections that this node holds in Redis
+	SessionsGrace    prometheus.Gauge         // connections that were lost on this node and may still be resumed
+	Reclaims         *prometheus.CounterVec   // result: held, asserted, taken, gone, error
+	Replays          *prometheus.CounterVec   // source: ring, peer, snapshot, none
+	LateAcks         prometheus.Counter       // acknowledgements that came to a resumed socket
+	FenceSweeps      prometheus.Counter       // second rounds over the rooms of a connection, at its fence
+
+	// What ends by itself: graces, and nodes.
+
+	Rings         *prometheus.CounterVec // by: event, nudge, poll: what had a departure claimed
+	ExpiryLag     prometheus.Histogram   // seconds from a grace's end to Redis's notice of it
+	NodesLost     prometheus.Counter     // nodes that this one condemned
+	MasterChanges *prometheus.CounterVec // cause: restart, failover; a primary whose past is in doubt
+	Draining      prometheus.Gauge       // 1 while this node drains
 
 	// The feed: events from Redis to this node.
 
@@ -104,6 +119,7 @@ func New(build BuildInfo) *Metrics {
 	m.loops = newLoopCollector(f)
 	m.addEdge(f)
 	m.addPresence(f)
+	m.addEnds(f)
 	m.addFeedAndLease(f)
 	m.addRedis(f)
 	m.addProcess(f, build)
@@ -165,6 +181,43 @@ func (m *Metrics) addPresence(f factory) {
 	for _, by := range []string{"expiry", "sweep", "node"} {
 		m.Reaped.WithLabelValues(by)
 	}
+	m.Resumes = f.counterVec("resumes_total",
+		"Sockets that came back with the id of an earlier one: ok within the grace, away after it (rooms and subscriptions only), new when nothing was left, denied, late behind a newer socket, error. Many away or new for few ok: the grace is too short.", "result")
+	for _, result := range []string{"ok", "away", "new", "denied", "late", "error"} {
+		m.Resumes.WithLabelValues(result)
+	}
+	sessions := f.gaugeVec("sessions",
+		"Connections of this node by state: live, or grace, lost here and still expected back. grace stays high after a deploy or a network's trouble for as long as sessions.grace.", "state")
+	m.SessionsLive, m.SessionsGrace = sessions.WithLabelValues("live"), sessions.WithLabelValues("grace")
+	m.Reclaims = f.counterVec("reclaims_total",
+		"Connections that were compared with Redis after its restart, a failover or a lost lease: held as they were, asserted anew, taken by another socket, gone, error. Growth of asserted is data that Redis lost.", "result")
+	for _, result := range []string{"held", "asserted", "taken", "gone", "error"} {
+		m.Reclaims.WithLabelValues(result)
+	}
+	m.Replays = f.counterVec("replays_total",
+		"Resumed subscriptions by where the missed events came from: this node's ring, the other node's (peer), put together from a snapshot, or none were missed. Growth of snapshot: rings are too small, or nodes die.", "source")
+	for _, source := range []string{"ring", "peer", "snapshot", "none"} {
+		m.Replays.WithLabelValues(source)
+	}
+	m.LateAcks = f.counter("late_acks_total", "Acknowledgements that were owed to a lost socket and sent on the one that resumed its connection.")
+	m.FenceSweeps = f.counter("fence_sweeps_total", "Connections whose rooms were gone through once more when no earlier owner could write any longer. They follow takeovers and drops with requests under way.")
+}
+
+func (m *Metrics) addEnds(f factory) {
+	m.Rings = f.counterVec("rings_total",
+		"What had an ended grace claimed: Redis's notice (event), its notice after a look at the key (nudge), or the list of deadlines (poll). Growth of poll: notices are off or lost.", "by")
+	for _, by := range []string{"event", "nudge", "poll"} {
+		m.Rings.WithLabelValues(by)
+	}
+	m.ExpiryLag = f.histogram("expiry_event_lag_seconds",
+		"Time from the end of a grace to Redis's notice of the expired key. Above 1 s: many keys with a TTL in this Redis, and this node does not reach them in time.", departureBuckets)
+	m.NodesLost = f.counter("nodes_lost_total", "Nodes that this one found dead and condemned. Each is a crash, or a pause longer than the lease.")
+	m.MasterChanges = f.counterVec("redis_master_changes_total",
+		"Times that a Redis primary was another one, or started anew, so that what it had acknowledged is in doubt and is compared with what the nodes hold.", "cause")
+	for _, cause := range []string{"restart", "failover"} {
+		m.MasterChanges.WithLabelValues(cause)
+	}
+	m.Draining = f.gauge("draining", "1 while this node drains: it takes no new sockets and sends its clients to other nodes.")
 }
 
 func (m *Metrics) addFeedAndLease(f factory) {

@@ -16,6 +16,7 @@ type Query struct {
 	ConnectionID string // at a reconnect, of the form appId:20 hex digits
 	Token        string
 	Features     string // words separated by commas
+	ResumeSecret string // at a reconnect: what the first frame granted
 }
 
 // ParseQuery reads what stands behind the `?` of a URL. Unknown parameters and
@@ -69,8 +70,20 @@ func (q *Query) field(name string) *string {
 		return &q.Token
 	case "features":
 		return &q.Features
+	case "resumeSecret":
+		return &q.ResumeSecret
 	}
 	return nil
+}
+
+// HasFeature reports whether the client asked for a feature by its word.
+func (q *Query) HasFeature(word string) bool {
+	for feature := range strings.SplitSeq(q.Features, ",") {
+		if feature == word {
+			return true
+		}
+	}
+	return false
 }
 
 // SplitConnectionID reads the public form of a connection id, app:20 hex digits.

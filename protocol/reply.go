@@ -120,7 +120,15 @@ type Connected struct {
 	Node     string   // id of the node that holds the socket
 	GraceMs  int64    // how long a lost socket keeps its memberships, milliseconds
 	Features []string // those that were asked for and are granted
+
+	// ResumeSecret must be shown to resume the connection; "" when the feature
+	// was not asked for, or the client has one already.
+	ResumeSecret string
 }
+
+// FeatureResume is the feature whose connections are resumed only with their
+// secret.
+const FeatureResume = "resume"
 
 // AppendConnected appends the first frame.
 func AppendConnected(dst []byte, c *Connected) []byte {
@@ -147,7 +155,12 @@ func AppendConnected(dst []byte, c *Connected) []byte {
 		}
 		dst = AppendString(dst, feature)
 	}
-	return append(dst, "]}}"...)
+	dst = append(dst, ']')
+	if c.ResumeSecret != "" {
+		dst = append(dst, `,"resumeSecret":`...)
+		dst = AppendString(dst, c.ResumeSecret)
+	}
+	return append(dst, "}}"...)
 }
 
 // appendValue appends JSON text, null when there is none.
