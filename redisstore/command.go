@@ -91,11 +91,23 @@ func (b *batch) build(r *run) {
 		}
 		b.put(b.conn(op, ":session:"), b.conn(op, ":grace:"), b.due(op),
 			b.id(op), b.number(op.Inc), b.number(claimTime.Milliseconds()), b.str(string(op.Reason)), b.number(fence))
+	case opDetach:
+		step := r.tasks[0].step
+		fence := int64(0)
+		if step.fence {
+			fence = b.fence
+		}
+		b.eval(b.lane.store.scripts.detach, 3)
+		b.put(b.conn(op, ":session:"), b.conn(op, ":grace:"), b.due(op),
+			b.id(op), b.number(op.Inc), b.number(op.Grace.Milliseconds()), b.number(fence))
+		for _, h := range step.handed {
+			b.put(b.roomName(op.App, h.Room), b.number(int64(h.Revision)))
+		}
 	case opFinish:
 		step := r.tasks[0].step
 		b.eval(b.lane.store.scripts.finish, 3)
 		b.put(b.due(op), b.conn(op, ":session:"), b.index(op, step.stamp),
-			b.number(step.claim), b.id(op), b.number(op.Inc), wordZero) // retention 0: see departure.go
+			b.number(step.claim), b.id(op), b.number(op.Inc), b.number(step.retention.Milliseconds()))
 	default:
 		b.roomScript(r)
 	}
@@ -200,9 +212,12 @@ func (b *batch) room(op *presence.Op, rest string) any {
 }
 
 // name is the operation's room with its app, as a session lists it.
-func (b *batch) name(op *presence.Op) any {
+func (b *batch) name(op *presence.Op) any { return b.roomName(op.App, op.Room) }
+
+// roomName is a room with its app, as a session lists it.
+func (b *batch) roomName(app, room string) any {
 	start := len(b.text)
-	b.text = append(append(append(b.text, op.App...), ':'), op.Room...)
+	b.text = append(append(append(b.text, app...), ':'), room...)
 	return b.since(start)
 }
 

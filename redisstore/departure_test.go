@@ -141,7 +141,7 @@ func TestAnOperationThatWaitsWhenItsConnectionDepartsIsNotSent(t *testing.T) {
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
 	must(t, s, c.op(presence.OpTrack, "lobby"))
-	s.lanes[0].depart(c.conn)
+	s.lanes[0].depart(c.conn, c.inc)
 	fails(t, s, c.op(presence.OpJoin, "lobby"), presence.CodeUnavailable)
 	s.Depart(c.departure(presence.ReasonClosed))
 }

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"sync"
+	"time"
 
 	presence "presencesets"
 )
@@ -61,12 +62,15 @@ type task struct {
 type step struct {
 	presence.Op
 
-	fence  bool     // opClose: operations are unanswered; the session keeps a fence
-	claim  int64    // opFinish: the claim's time, 0 for the owner's own
-	stamp  string   // opFinish: the node whose index lists the connection
-	fields []string // opClose, opRead: field, value, …
-	fate   fate     // how it went; Err is set unless fateAnswered
-	then   func(*step)
+	fence     bool              // opClose, opDetach: operations are unanswered; the session keeps a fence
+	handed    []presence.Handed // opDetach: from where a resume replays, room by room
+	claim     int64             // opFinish: the claim's time, 0 for the owner's own
+	stamp     string            // opFinish: the node whose index lists the connection
+	retention time.Duration     // opFinish: how long its rooms can still be resumed
+	fields    []string          // opClose, opRead: field, value, …
+	deadline  int64             // opDetach: Redis ms of the grace's end; 0: it was not live at Inc
+	fate      fate              // how it went; Err is set unless fateAnswered
+	then      func(*step)
 }
 
 // Kinds of step, behind those of the callers.
@@ -75,6 +79,7 @@ const (
 	opRead                                // read a session: fields
 	opFinish                              // forget a session whose leaves are made
 	opMark                                // move a room's revision up to Revision
+	opDetach                              // begin the grace of a connection: deadline
 	opKinds                               // how many kinds there are
 )
 
@@ -205,40 +210,46 @@ func (l *lane) push(t task) bool {
 // depart notes that a connection has ended while operations of it were
 // unanswered: what still waits is not sent any more, and what fails is not
 // repeated. All that was sent before is under the fence of its close.
-func (l *lane) depart(conn presence.ConnID) {
+// The incarnations behind inc are not concerned: the connection may be back.
+func (l *lane) depart(conn presence.ConnID, inc int64) {
 	now := l.store.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.left.add(conn, now)
+	l.left.add(conn, inc, now)
 }
 
-// departed reports whether a connection ended with operations unanswered.
-func (l *lane) departed(conn presence.ConnID) bool {
+// departed reports whether op's connection ended with operations unanswered.
+func (l *lane) departed(op *presence.Op) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.left.has(conn)
+	return l.left.has(op)
 }
 
-// departedSet remembers connections for longer than an operation lives, and
+// departedSet remembers incarnations for longer than an operation lives, and
 // less than twice as long, in two generations.
 type departedSet struct {
-	young, old map[presence.ConnID]struct{}
+	young, old map[presence.ConnID]int64
 	since      int64 // of the young ones
 }
 
-func (d *departedSet) add(conn presence.ConnID, now int64) {
+func (d *departedSet) add(conn presence.ConnID, inc, now int64) {
 	if d.young == nil || now-d.since > 2*int64(opLife) {
-		d.old, d.young, d.since = d.young, make(map[presence.ConnID]struct{}), now
+		d.old, d.young, d.since = d.young, make(map[presence.ConnID]int64), now
 	}
-	d.young[conn] = struct{}{}
+	d.young[conn] = max(inc, d.young[conn], d.old[conn])
 }
 
-func (d *departedSet) has(conn presence.ConnID) bool {
-	if _, ok := d.young[conn]; ok {
-		return true
+// has reports whether op is of an incarnation that ended. A resume is of none
+// yet: it begins one.
+func (d *departedSet) has(op *presence.Op) bool {
+	if op.Kind == presence.OpResume {
+		return false
 	}
-	_, ok := d.old[conn]
-	return ok
+	if inc, ok := d.young[op.Conn]; ok {
+		return op.Inc <= inc
+	}
+	inc, ok := d.old[op.Conn]
+	return ok && op.Inc <= inc
 }
 
 // take fills b with what waits: it blocks until there is something, and
@@ -314,7 +325,7 @@ func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
 	if t.step != nil {
 		return nil
 	}
-	if l.left.has(t.op.Conn) {
+	if l.left.has(t.op) {
 		return errDeparted()
 	}
 	if t.op.Kind != presence.OpOpen && t.op.Inc < b.grant.since {

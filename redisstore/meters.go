@@ -57,6 +57,8 @@ func opName(kind presence.OpKind) string {
 		return "finish"
 	case opMark:
 		return "mark"
+	case opDetach:
+		return "detach"
 	}
 	return kind.String()
 }

@@ -26,6 +26,15 @@ func (l *lane) deliver(t task, reply any) {
 		t.step.fields = fields
 		l.end(t, fateAnswered, nil)
 		return
+	case opDetach:
+		o := outcomeOf(reply)
+		if o.word != "" {
+			l.end(t, fateOfText(o.word), fateError(op, fateOfText(o.word), o.word))
+			return
+		}
+		t.step.deadline = o.number
+		l.end(t, fateAnswered, nil)
+		return
 	case opFinish:
 		if items, ok := reply.([]any); ok && len(items) == 1 {
 			reply = items[0]
@@ -181,7 +190,7 @@ func (l *lane) unsettled(t task, validUntil int64) {
 	if t.valid < validUntil {
 		t.valid = validUntil
 	}
-	if l.departed(t.op.Conn) {
+	if l.departed(t.op) {
 		l.end(t, fateLost, errDeparted())
 		return
 	}

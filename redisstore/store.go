@@ -51,7 +51,7 @@ type Store struct {
 	client  *redis.Client // for the lanes
 	control *redis.Client // for the lease and the due list
 	forFeed *redis.Client
-	scripts struct{ open, track, untrack, close, finish, join, update, leave, mark script }
+	scripts struct{ open, track, untrack, close, detach, finish, join, update, leave, mark script }
 
 	lanes      []*lane // one a master
 	feed       *feed
@@ -139,7 +139,7 @@ func (o *Options) fill() error {
 func (s *Store) assemble() {
 	all := &s.scripts
 	all.open, all.track, all.untrack = newScript("open"), newScript("track"), newScript("untrack")
-	all.close, all.finish = newScript("close"), newScript("finish")
+	all.close, all.detach, all.finish = newScript("close"), newScript("detach"), newScript("finish")
 	all.join, all.update, all.leave, all.mark = newScript("join"), newScript("update"), newScript("leave"), newScript("mark")
 	s.lanes = []*lane{newLane(s)}
 	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
@@ -250,7 +250,7 @@ func (s *Store) Depart(d presence.Departure) {
 	s.sessions.Add(-1)
 	unanswered := d.Unanswered || s.settler.has(d.Conn)
 	if unanswered {
-		s.lanes[0].depart(d.Conn) // before cancel, see settler.add
+		s.lanes[0].depart(d.Conn, d.Inc) // before cancel, see settler.add
 		s.settler.cancel(d.Conn)
 	}
 	known := make([]roomName, len(d.Rooms))
