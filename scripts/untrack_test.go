@@ -41,6 +41,31 @@ func TestUntrackForgetsNoRoomBeforeTheFence(t *testing.T) {
 	e.want("session", e.hash(e.session(bob)), sessionOf(inc))
 }
 
+// The sweep at the fence removes what was left before it, and not what was
+// tracked again since.
+func TestUntrackOfARoomWithFlagXOnly(t *testing.T) {
+	e := newEnv(t)
+	inc := e.open(bob)
+	e.track(bob, inc, "left", "x 0 {}", 9)
+	e.track(bob, inc, "again", "p 0 {}", 9)
+	e.track(bob, inc, "sub", `- 0 {"bind":["x"]}`, 9)
+	sweep := func(room string) any {
+		return e.run("untrack", []string{e.session(bob)}, inc, "app1:"+room, "", "x")
+	}
+	before := e.hash(e.session(bob))
+	e.must("HSET", e.session(bob), "fence", far)
+	e.want("before the fence", sweep("left"), "LATER")
+	e.want("before the fence, tracked again", sweep("again"), int64(1))
+	e.must("HDEL", e.session(bob), "fence")
+	e.want("session", e.hash(e.session(bob)), before)
+
+	for _, room := range []string{"left", "again", "sub", "nowhere"} {
+		e.want("room "+room, sweep(room), int64(1))
+	}
+	e.want("session", e.hash(e.session(bob)), sessionOf(inc, "room:app1:again", "p 0 {}", "room:app1:sub", `- 0 {"bind":["x"]}`))
+	e.want("too late", e.run("untrack", []string{e.session(bob)}, inc, "app1:again", past, "x"), refused("FENCED lease"))
+}
+
 func TestUntrackIsRefused(t *testing.T) {
 	e := newEnv(t)
 	inc := e.open(bob)
