@@ -13,8 +13,9 @@ import (
 // leaves something in `due` until the last, so that whoever dies between two
 // of them loses nothing:
 //
-//	Depart ──▶ close ──▶ leave × rooms ──▶ finish ──▶ (gone)
+//	Depart ──▶ close ──▶ leave × rooms ──▶ finish ──▶ (gone, or away)
 //	             └─ from here in `due`: after claimTime anybody ─▶ claim ──▶ leave × rooms ──▶ finish
+//	Detach ──▶ detach ──▶ [grace] ──▶ claim ──▶ …                  (detach.go, expiry.go)
 //
 // What Redis does not answer is owed: the departure is kept, one for each
 // connection, and goes on from where it is until every step was answered.
@@ -24,14 +25,18 @@ import (
 // when one of them may still take effect. finish forgets nothing before it,
 // and at the fence the due list makes all leaves again.
 //
-// Retention is 0 for every reason, for `timeout` too: nothing can be resumed
-// yet, so a session whose memberships have ended is of no use to anybody.
+// A connection that was lost leaves its session behind, without memberships
+// (`away`), for the retention: its rooms and subscriptions can be resumed. One
+// that was closed, kicked or has expired leaves nothing.
 
 // stage is where a departure is.
 type stage uint8
 
 const (
 	stageRead   stage = iota // the incarnation is not known: read the session
+	stageCover               // from where must a resume replay
+	stageDetach              // begin the grace
+	stageLook                // it was not live: read the session
 	stageClose               // begin the end
 	stageLeave               // end the memberships
 	stageFinish              // forget the session
@@ -41,17 +46,24 @@ const (
 type departure struct {
 	// set once
 	all     *departures
+	app     string // of a detachment
 	conn    presence.ConnID
 	began   int64 // the store's clock
 	claim   int64 // the claim's time, 0 when it is our own
 	claimed bool  // it came from the due list
+	cause   int64 // of a claimed one: Redis ms at which its socket was lost, 0 when not known
+	resumed bool  // stageRead: a resume was not answered; if it was made, the connection is lost again
+	unsent  int   // of a detachment: bytes that the peer has not taken
 	after   func()
+	id      int64 // the incarnation that it was begun with, 0 when that was not known
 
 	// owned by whoever holds the departure: the lane's answer, or the loop
 	stage  stage
 	inc    int64
 	reason presence.Reason
 	fence  bool
+	grace  time.Duration
+	handed []presence.Handed
 	known  []roomName // what the caller knows of its rooms
 	lost   bool       // Redis has no session of it
 	stamp  string     // whose index lists the connection
@@ -71,6 +83,15 @@ func (d *departure) proceed() {
 	switch d.stage {
 	case stageRead:
 		d.send(&step{Op: presence.Op{Kind: opRead, Conn: d.conn}, then: d.haveRead})
+	case stageCover:
+		d.cover()
+	case stageDetach:
+		d.send(&step{
+			Op:    presence.Op{Kind: opDetach, App: d.app, Conn: d.conn, Inc: d.inc, Grace: d.grace},
+			fence: d.fence, handed: d.handed, then: d.haveDetached,
+		})
+	case stageLook:
+		d.send(&step{Op: presence.Op{Kind: opRead, Conn: d.conn}, then: d.haveLooked})
 	case stageClose:
 		d.send(&step{
 			Op:    presence.Op{Kind: opClose, Conn: d.conn, Inc: d.inc, Reason: d.reason},
@@ -81,9 +102,18 @@ func (d *departure) proceed() {
 	case stageFinish:
 		d.send(&step{
 			Op:    presence.Op{Kind: opFinish, Conn: d.conn, Inc: d.inc},
-			claim: d.claim, stamp: d.stamp, then: d.haveFinished,
+			claim: d.claim, stamp: d.stamp, retention: d.retention(), then: d.haveFinished,
 		})
 	}
+}
+
+// retention is for how long the rooms of the connection can still be resumed.
+func (d *departure) retention() time.Duration {
+	switch d.reason {
+	case presence.ReasonTimeout, presence.ReasonNodeLost:
+		return d.all.store.opts.Retention
+	}
+	return 0
 }
 
 func (d *departure) send(s *step) {
@@ -93,18 +123,24 @@ func (d *departure) send(s *step) {
 	}
 }
 
-// haveRead goes on with the incarnation that the session shows.
+// haveRead goes on with the incarnation that the session shows. Only what this
+// stamp made is ours: a session of an earlier one has been taken from us with
+// it, and a later process may have our node's name.
 func (d *departure) haveRead(s *step) {
 	if !d.answered(s) {
 		return
 	}
 	fields := sessionFields(s.fields)
 	inc, ok := parseDecimal([]byte(fields["inc"]))
-	if !ok || fields["state"] != "live" || !strings.HasPrefix(fields["node"], d.all.store.opts.NodeID+".") {
+	if !ok || fields["state"] != "live" || fields["node"] != d.all.store.Stamp() {
 		d.all.done(d)
 		return
 	}
 	d.inc, d.stage = inc, stageClose
+	if d.resumed {
+		ms, _ := parseDecimal([]byte(fields["grace"]))
+		d.grace, d.stage = time.Duration(ms)*time.Millisecond, stageDetach
+	}
 	d.proceed()
 }
 
@@ -190,8 +226,12 @@ func (d *departure) leftRoom(s *step) {
 // haveLeft goes on when every leave was answered.
 func (d *departure) haveLeft() {
 	d.stage = stageFinish
-	if !d.claimed {
-		d.all.store.meters.departed(d.reason, time.Duration(d.all.store.clock()-d.began))
+	switch now := d.all.store.clock(); {
+	case !d.claimed:
+		d.all.store.meters.departed(d.reason, time.Duration(now-d.began))
+	case d.cause != 0:
+		took := d.all.store.lease.grant.Load().lower(now) - d.cause
+		d.all.store.meters.departed(d.reason, time.Duration(took)*time.Millisecond)
 	}
 	if d.lost {
 		d.all.done(d)
@@ -232,4 +272,13 @@ func sessionFields(list []string) map[string]string {
 		}
 	}
 	return fields
+}
+
+// roomNames puts the app before each room.
+func roomNames(app string, rooms []string) []roomName {
+	names := make([]roomName, len(rooms))
+	for i, room := range rooms {
+		names[i] = roomName{app, room}
+	}
+	return names
 }

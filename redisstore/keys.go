@@ -21,6 +21,7 @@ import (
 //	<p>:{nodes}:registry            hash    stamp → what the node says of itself
 //	<p>:{nodes}:due                 zset    stamp → end of its lease
 //	<p>:{nodes}:reaping             hash    condemned stamps
+//	<p>:{nodes}:draining            string  the one stamp that may drain now
 //	<p>:{nodes}:epochs              hash    node id → last epoch
 //	<p>:{nodes}:schema              string  version of all of this
 
@@ -113,6 +114,7 @@ func (k keys) lease(stamp string) string { return k.prefix + ":{nodes}:lease:" +
 func (k keys) registry() string          { return k.prefix + ":{nodes}:registry" }
 func (k keys) nodesDue() string          { return k.prefix + ":{nodes}:due" }
 func (k keys) reaping() string           { return k.prefix + ":{nodes}:reaping" }
+func (k keys) draining() string          { return k.prefix + ":{nodes}:draining" }
 func (k keys) epochs() string            { return k.prefix + ":{nodes}:epochs" }
 func (k keys) schema() string            { return k.prefix + ":{nodes}:schema" }
 

@@ -129,7 +129,7 @@ type registryValue struct {
 func (l *lease) value() (string, error) {
 	v := registryValue{
 		Addr: l.opts.Addr, Started: l.store.start.UTC().Format(time.RFC3339), Version: l.opts.Version,
-		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1,
+		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1, Draining: l.store.draining.Load(),
 	}
 	if age := l.feed.probeAge(); age < time.Hour {
 		v.ProbeMs = age.Milliseconds()

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,13 +10,13 @@ import (
 )
 
 // What is owed: the departures that this node has begun and Redis has not
-// answered in every step. There is at most one for each connection, so they
-// are bounded by the connections that were open here, and each goes on from
-// where it is as soon as this node may write.
+// answered in every step. There is at most one for each incarnation of a
+// connection, so they are bounded by the connections that were open here, and
+// each goes on from where it is as soon as this node may write.
 
 const (
 	owedPause = 250 * time.Millisecond // how soon an owed departure goes on
-	owedChunk = 1024                   // how many go on at a time
+	owedChunk = 4096                   // how many go on at a time
 	// giveUpAfter is how often a step may fail with an answer (not for lack
 	// of one) before we leave the rest to the due list.
 	giveUpAfter = 20
@@ -26,28 +27,36 @@ type departures struct {
 	// set once
 	store *Store
 	wake  chan struct{}
+	room  chan struct{} // told when half of what may be claimed at a time is done
 
 	// mu protects
 	mu      sync.Mutex
-	live    map[presence.ConnID]*departure
+	live    map[presence.ConnID][]*departure // more than one: it was resumed, and lost again, meanwhile
 	owed    []*departure
 	claimed int           // of live, those from the due list
 	empty   chan struct{} // closed when live is empty; nil: nobody waits
 }
 
 func newDepartures(s *Store) *departures {
-	return &departures{store: s, wake: make(chan struct{}, 1), live: make(map[presence.ConnID]*departure)}
+	return &departures{
+		store: s, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		live: make(map[presence.ConnID][]*departure),
+	}
 }
 
-// begin starts d, unless the connection is departing already.
+// begin starts d, unless this incarnation of the connection is departing
+// already.
 func (a *departures) begin(d *departure) bool {
 	d.all, d.began = a, a.store.clock()
 	a.mu.Lock()
-	if _, ok := a.live[d.conn]; ok {
-		a.mu.Unlock()
-		return false
+	for _, other := range a.live[d.conn] {
+		if other.id == d.inc {
+			a.mu.Unlock()
+			return false
+		}
 	}
-	a.live[d.conn] = d
+	d.id = d.inc
+	a.live[d.conn] = append(a.live[d.conn], d)
 	if d.claimed {
 		a.claimed++
 	}
@@ -59,18 +68,41 @@ func (a *departures) begin(d *departure) bool {
 // abort ends a connection whose open was not answered, if it was made after
 // all. after is called when that is certain.
 func (a *departures) abort(app string, conn presence.ConnID, after func()) {
-	d := &departure{conn: conn, reason: presence.ReasonClosed, stage: stageRead, after: after}
+	a.undo(&departure{app: app, conn: conn, reason: presence.ReasonClosed, stage: stageRead, after: after})
+}
+
+// abortResume detaches a connection whose resume was not answered, if it was
+// made after all: its client may come again. after is called when that is
+// certain. Until then the connection must not be resumed on this node: the one
+// would be taken for the other (see aborting).
+func (a *departures) abortResume(app string, conn presence.ConnID, after func()) {
+	a.undo(&departure{app: app, conn: conn, reason: presence.ReasonTimeout, stage: stageRead, resumed: true, after: after})
+}
+
+func (a *departures) undo(d *departure) {
 	if !a.begin(d) {
-		after()
+		d.after()
 	}
+}
+
+// aborting reports whether an open or a resume of the connection is being
+// undone that was not answered.
+func (a *departures) aborting(conn presence.ConnID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, d := range a.live[conn] {
+		if d.id == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // departing reports whether this node is about to end the connection.
 func (a *departures) departing(conn presence.ConnID) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.live[conn]
-	return ok
+	return len(a.live[conn]) > 0
 }
 
 // busy is how many departures from the due list are under way.
@@ -101,7 +133,11 @@ func (a *departures) owe(d *departure) {
 // done ends d.
 func (a *departures) done(d *departure) {
 	if d.claimed {
-		a.store.metrics.Reaped.WithLabelValues("expiry").Inc()
+		by := "expiry"
+		if d.reason == presence.ReasonNodeLost {
+			by = "node"
+		}
+		a.store.metrics.Reaped.WithLabelValues(by).Inc()
 	}
 	a.forget(d)
 	if d.after != nil {
@@ -113,12 +149,23 @@ func (a *departures) done(d *departure) {
 func (a *departures) forget(d *departure) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.live[d.conn] != d {
+	list := a.live[d.conn]
+	at := slices.Index(list, d)
+	switch {
+	case at < 0:
 		return
+	case len(list) == 1:
+		delete(a.live, d.conn)
+	default:
+		a.live[d.conn] = slices.Delete(list, at, at+1)
 	}
-	delete(a.live, d.conn)
 	if d.claimed {
-		a.claimed--
+		if a.claimed--; a.claimed == claimBusy/2 {
+			select {
+			case a.room <- struct{}{}:
+			default:
+			}
+		}
 	}
 	if len(a.live) == 0 && a.empty != nil {
 		close(a.empty)
@@ -199,5 +246,9 @@ func (a *departures) flush(ctx context.Context) int {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.live)
+	n := 0
+	for _, list := range a.live {
+		n += len(list)
+	}
+	return n
 }

@@ -29,7 +29,10 @@ type Options struct {
 	LeaseTTL  time.Duration // how long a node may write after its last beat. 6 s
 	LeaseBeat time.Duration // how often the lease is renewed. 2 s
 	ClockSkew time.Duration // how far the clocks of several masters may differ; with one it counts as 0
-	Retention time.Duration // how long a session can be resumed after its memberships ended; nothing can be yet
+	Retention time.Duration // for how long the rooms of a lost connection can be resumed after its memberships ended
+
+	DrainGrace time.Duration // grace of what is still connected when the node retires. 20 s
+	DrainTime  time.Duration // how long a drain takes at most: delay + window + 10 s. 45 s
 
 	ManageNotifications bool // add Ex to notify-keyspace-events where it is missing
 
@@ -51,6 +54,7 @@ type Store struct {
 	client  *redis.Client // for the lanes
 	control *redis.Client // for the lease and the due list
 	forFeed *redis.Client
+	expired *redis.Client // for notices of expired keys
 	scripts struct{ open, track, untrack, close, detach, finish, join, update, leave, mark script }
 
 	lanes      []*lane // one a master
@@ -58,6 +62,9 @@ type Store struct {
 	lease      *lease
 	settler    *settler
 	departures *departures
+	graces     *graces
+	claimer    *claimer
+	reaper     *reaper
 
 	stop     context.CancelFunc // ends the goroutines behind the lanes
 	stopFeed context.CancelFunc
@@ -66,7 +73,9 @@ type Store struct {
 
 	// atomic
 	closing  atomic.Bool
-	sessions atomic.Int64 // opened and not departed
+	draining atomic.Bool
+	lineup   atomic.Pointer[lineup] // nil before the first look
+	sessions atomic.Int64           // opened and not departed
 }
 
 // Open connects to Redis, checks that it can serve, makes it know our
@@ -89,6 +98,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		start: time.Now(), master: opts.Addr,
 		control: newClient(opts, o.NodeID, "control", 4),
 		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
+		expired: newClient(opts, o.NodeID, "expired", 1),
 	}
 	s.assemble()
 	lanes := *opts
@@ -126,6 +136,12 @@ func (o *Options) fill() error {
 	if o.LeaseBeat == 0 {
 		o.LeaseBeat = 2 * time.Second
 	}
+	if o.DrainGrace == 0 {
+		o.DrainGrace = 20 * time.Second
+	}
+	if o.DrainTime == 0 {
+		o.DrainTime = 45 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -145,8 +161,9 @@ func (s *Store) assemble() {
 	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
 	s.feed = newFeed(s.forFeed, s.keys, s.log, s.metrics, s)
 	s.settler = newSettler(s)
-	s.departures = newDepartures(s)
+	s.departures, s.graces = newDepartures(s), newGraces()
 	s.lease = newLease(s)
+	s.claimer, s.reaper = newClaimer(s), newReaper(s)
 }
 
 // connect does what must work before anything runs.
@@ -173,11 +190,13 @@ func (s *Store) run() {
 	for _, l := range s.lanes {
 		l.start()
 	}
-	c := claimer{store: s, client: s.control, claim: newScript("claim")}
+	n := notices{store: s, client: s.expired, ring: s.claimer.ring, lost: s.reaper.ring}
 	s.running.Go(func() { s.lease.run(ctx) })
 	s.running.Go(func() { s.settler.run(ctx) })
 	s.running.Go(func() { s.departures.run(ctx) })
-	s.running.Go(func() { c.run(ctx) })
+	s.running.Go(func() { n.run(ctx) })
+	s.running.Go(func() { s.claimer.run(ctx) })
+	s.running.Go(func() { s.reaper.run(ctx) })
 }
 
 // awaitProbe waits for the first proof that the feed hears: nothing may be
@@ -247,17 +266,12 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 // this one dies, from the due list by another. A second one for the same
 // connection does nothing.
 func (s *Store) Depart(d presence.Departure) {
-	s.sessions.Add(-1)
-	unanswered := d.Unanswered || s.settler.has(d.Conn)
-	if unanswered {
-		s.lanes[0].depart(d.Conn, d.Inc) // before cancel, see settler.add
-		s.settler.cancel(d.Conn)
+	if s.departures.begin(&departure{
+		conn: d.Conn, inc: d.Inc, reason: d.Reason, stage: stageClose, known: roomNames(d.App, d.Rooms),
+		fence: s.silence(d.Conn, d.Inc, d.Unanswered),
+	}) {
+		s.sessions.Add(-1)
 	}
-	known := make([]roomName, len(d.Rooms))
-	for i, room := range d.Rooms {
-		known[i] = roomName{d.App, room}
-	}
-	s.departures.begin(&departure{conn: d.Conn, inc: d.Inc, reason: d.Reason, fence: unanswered, stage: stageClose, known: known})
 }
 
 // Unwatch says that a room has no subscriber here any more. The feed keeps it
@@ -316,7 +330,7 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closeClients() error {
-	return errors.Join(s.client.Close(), s.control.Close(), s.forFeed.Close())
+	return errors.Join(s.client.Close(), s.control.Close(), s.forFeed.Close(), s.expired.Close())
 }
 
 // readRoom reads a room as a whole; it blocks for a round trip, or until ctx
