@@ -8,6 +8,11 @@
 //	s := redistest.Start(t)         // or a server of its own, for faults:
 //	s.Pause(t)                      // … hangs without an error, until Resume
 //	s.Kill(t); s.Restart(t)         // … gone, and back on the same port, empty
+//	s := redistest.StartSentinel(t) // a master, a replica and three sentinels: s.Failover(ctx)
+//	c := redistest.StartCluster(t, 1) // three masters with a replica each: c.Failover(ctx, key)
+//
+// Each has a Launch beside it for programs that are no tests. trouble.go makes
+// what commands can make: memory full, links killed, notifications off.
 //
 // A test never skips for want of Redis: without the binary it fails, with the
 // line to type. PRESENCE_TEST_REDIS or PRESENCE_REDIS may name the binary.

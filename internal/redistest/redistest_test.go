@@ -89,7 +89,7 @@ func TestSharedServerIsOne(t *testing.T) {
 }
 
 func TestServerThatCannotStartSaysWhy(t *testing.T) {
-	_, err := launch("--no-such-setting", "1")
+	_, err := Launch("--no-such-setting", "1")
 	if err == nil || !strings.Contains(err.Error(), "no-such-setting") {
 		t.Errorf("error is %v, want Redis's own words about no-such-setting", err)
 	}
@@ -99,21 +99,21 @@ func TestStartWithoutBinarySaysWhatToType(t *testing.T) {
 	t.Setenv("PRESENCE_TEST_REDIS", "")
 	t.Setenv("PRESENCE_REDIS", "")
 	t.Setenv("PATH", t.TempDir())
-	if _, err := launch(); err == nil || !strings.Contains(err.Error(), "apt-get install redis-tools") {
+	if _, err := Launch(); err == nil || !strings.Contains(err.Error(), "apt-get install redis-tools") {
 		t.Errorf("error is %v, want the line to type", err)
 	}
 	t.Setenv("PRESENCE_REDIS", filepath.Join(t.TempDir(), "absent"))
-	if _, err := launch(); err == nil || !strings.Contains(err.Error(), "PRESENCE_REDIS names no program") {
+	if _, err := Launch(); err == nil || !strings.Contains(err.Error(), "PRESENCE_REDIS names no program") {
 		t.Errorf("error is %v, want the variable's name", err)
 	}
 }
 
 func TestRemoveLeavesNoFolder(t *testing.T) {
-	s, err := launch()
+	s, err := Launch()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.remove(); err != nil {
+	if err := s.Remove(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {

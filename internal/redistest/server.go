@@ -35,10 +35,20 @@ type Server struct {
 	path string   // of the binary
 	dir  string   // its folder: socket and data
 	port int      //
+	role role     //
 	args []string // further arguments
 
 	proc *process // nil while stopped
 }
+
+// role is what a process is for.
+type role uint8
+
+const (
+	alone    role = iota // a master, or a replica of one
+	member               // of a Cluster; its bus listens one port higher
+	sentinel             // has a file of its own, in which it keeps what it learns
+)
 
 // process is one run of a server.
 type process struct {
@@ -49,9 +59,12 @@ type process struct {
 	log []string // the last lines of what it printed; read it after exited
 }
 
+// Launch is [Start] for what is no test: the caller must call [Server.Remove].
+func Launch(args ...string) (*Server, error) { return launch(alone, args...) }
+
 // launch starts a server on a free port. args are redis-server arguments,
 // such as "--maxmemory", "16mb"; they come after ours and win.
-func launch(args ...string) (*Server, error) {
+func launch(as role, args ...string) (*Server, error) {
 	path, err := binary()
 	if err != nil {
 		return nil, err
@@ -60,12 +73,12 @@ func launch(args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{path: path, dir: dir, args: args}
+	s := &Server{path: path, dir: dir, role: as, args: args}
 	for range portAttempts {
 		if s.port, err = freePort(); err != nil {
 			break
 		}
-		if err = s.start(); !errors.Is(err, errPortTaken) {
+		if err = s.Begin(); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
@@ -91,18 +104,42 @@ func freePort() (int, error) {
 // errPortTaken: somebody was faster. Choose another port.
 var errPortTaken = errors.New("the port is taken")
 
-// start runs the server on s.port and returns when it takes connections.
-func (s *Server) start() error {
-	args := []string{
-		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port),
-		"--unixsocket", s.Socket(), "--unixsocketperm", "700",
-		"--dir", s.dir, "--save", "", "--appendonly", "no",
-		"--daemonize", "no", "--protected-mode", "no",
-		"--notify-keyspace-events", "Ex", "--maxmemory-policy", "noeviction",
-		"--enable-debug-command", "local", "--loglevel", "notice",
+// command is what the process is started with.
+func (s *Server) command() []string {
+	common := []string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
+		"--daemonize", "no", "--protected-mode", "no", "--loglevel", "notice",
+	}
+	if s.role == sentinel {
+		return slices.Concat([]string{"redis-server", s.file()}, common, []string{"--sentinel"})
+	}
+	keeping := []string{
+		"--unixsocket", s.Socket(), "--unixsocketperm", "700", "--save", "", "--appendonly", "no",
+		"--notify-keyspace-events", "Ex", "--maxmemory-policy", "noeviction", "--enable-debug-command", "local",
+		"--repl-diskless-sync-delay", "0",
+	}
+	if s.role == member {
+		keeping = append(keeping, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", strconv.Itoa(s.port+1))
+	}
+	return slices.Concat([]string{"redis-server"}, common, keeping, s.args)
+}
+
+// file is where a sentinel keeps its settings.
+func (s *Server) file() string { return filepath.Join(s.dir, "sentinel.conf") }
+
+// Begin runs the server on its port, after an [Server.End] with the data that
+// it was told to keep, and returns when it takes connections.
+func (s *Server) Begin() error {
+	if s.role == sentinel {
+		// What it has learned meanwhile stays.
+		if _, err := os.Stat(s.file()); errors.Is(err, os.ErrNotExist) {
+			if err := os.WriteFile(s.file(), []byte(strings.Join(s.args, "\n")+"\n"), 0o600); err != nil {
+				return err
+			}
+		}
 	}
 	cmd := exec.Command(s.path)
-	cmd.Args = slices.Concat([]string{"redis-server"}, args, s.args)
+	cmd.Args = s.command()
 	cmd.Dir = s.dir
 	cmd.SysProcAttr = childAttr()
 	pipe, err := cmd.StdoutPipe() // never os.Stdout: `go test` would wait for the child
@@ -148,15 +185,16 @@ func (p *process) readLog(r io.Reader, ready chan<- struct{}) {
 		if p.log = append(p.log, lines.Text()); len(p.log) > logLines {
 			p.log = p.log[1:]
 		}
-		if ready != nil && strings.Contains(lines.Text(), "eady to accept connections") {
+		if ready != nil && (strings.Contains(lines.Text(), "eady to accept connections") || strings.Contains(lines.Text(), "Sentinel ID is")) {
 			close(ready)
 			ready = nil
 		}
 	}
 }
 
-// end sends sig, makes sure that the process can receive it, and waits.
-func (s *Server) end(sig syscall.Signal) error {
+// End sends sig, makes sure that the process can receive it, and waits until
+// it is gone. It does nothing when the server is not running.
+func (s *Server) End(sig syscall.Signal) error {
 	p := s.proc
 	if p == nil {
 		return nil
@@ -173,9 +211,33 @@ func (s *Server) end(sig syscall.Signal) error {
 	return nil
 }
 
-// remove kills the server and deletes its folder.
-func (s *Server) remove() error {
-	return errors.Join(s.end(syscall.SIGKILL), os.RemoveAll(s.dir))
+// Signal sends sig to the running process.
+func (s *Server) Signal(sig syscall.Signal) error {
+	if s.proc == nil {
+		return errors.New("it is not running")
+	}
+	return s.proc.cmd.Process.Signal(sig)
+}
+
+// Wipe deletes what a stopped server has kept, so that it begins empty.
+func (s *Server) Wipe() error {
+	if s.proc != nil {
+		return errors.New("it is running")
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(s.dir, "appendonlydir")), os.RemoveAll(filepath.Join(s.dir, "dump.rdb")))
+}
+
+// PID returns the process id, 0 while it is not running.
+func (s *Server) PID() int {
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.cmd.Process.Pid
+}
+
+// Remove kills the server and deletes its folder.
+func (s *Server) Remove() error {
+	return errors.Join(s.End(syscall.SIGKILL), os.RemoveAll(s.dir))
 }
 
 // Addr returns host and port, "127.0.0.1:23456": the same after a Restart.

@@ -18,12 +18,12 @@ import (
 // It blocks until the server takes connections (about 10 ms).
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s, err := launch(args...)
+	s, err := Launch(args...)
 	if err != nil {
 		t.Fatalf("start a Redis for this test: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := s.remove(); err != nil {
+		if err := s.Remove(); err != nil {
 			t.Errorf("remove this test's Redis: %v", err)
 		}
 	})
@@ -43,7 +43,7 @@ var shared struct {
 // a TestMain that calls [Main].
 func Shared(t testing.TB) *Server {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = launch() })
+	shared.once.Do(func() { shared.server, shared.err = Launch() })
 	if shared.err != nil {
 		t.Fatalf("start the shared Redis: %v", shared.err)
 	}
@@ -55,7 +55,7 @@ func Shared(t testing.TB) *Server {
 func Main(m *testing.M, opts ...goleak.Option) {
 	code := m.Run()
 	if shared.server != nil {
-		if err := shared.server.remove(); err != nil {
+		if err := shared.server.Remove(); err != nil {
 			fmt.Fprintln(os.Stderr, "remove the shared Redis:", err)
 			code = 1
 		}
@@ -82,15 +82,7 @@ func Prefix(t testing.TB) string {
 // what really happened.
 func (s *Server) Client(t testing.TB) *redis.Client {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{
-		Addr:                     s.Addr(),
-		Protocol:                 2,
-		ContextTimeoutEnabled:    true,
-		MaxRetries:               -1,
-		DialerRetries:            1,
-		DisableIdentity:          true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	c := s.Connect()
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Errorf("close the Redis client: %v", err)
@@ -99,11 +91,27 @@ func (s *Server) Client(t testing.TB) *redis.Client {
 	return c
 }
 
+// silent asks for none of the announcements that some managed Redis make.
+var silent = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+// Connect returns a client as [Server.Client] does, which the caller closes.
+func (s *Server) Connect() *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:                     s.Addr(),
+		Protocol:                 2,
+		ContextTimeoutEnabled:    true,
+		MaxRetries:               -1,
+		DialerRetries:            1,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: silent,
+	})
+}
+
 // Stop ends the server as an operator would, with SIGTERM, and waits until it
 // is gone. It does nothing when the server is not running.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	if err := s.end(syscall.SIGTERM); err != nil {
+	if err := s.End(syscall.SIGTERM); err != nil {
 		t.Fatalf("stop Redis: %v", err)
 	}
 }
@@ -112,7 +120,7 @@ func (s *Server) Stop(t testing.TB) {
 // gone. It does nothing when the server is not running.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	if err := s.end(syscall.SIGKILL); err != nil {
+	if err := s.End(syscall.SIGKILL); err != nil {
 		t.Fatalf("kill Redis: %v", err)
 	}
 }
@@ -123,7 +131,7 @@ func (s *Server) Kill(t testing.TB) {
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	s.Kill(t)
-	if err := s.start(); err != nil {
+	if err := s.Begin(); err != nil {
 		t.Fatalf("restart Redis: %v", err)
 	}
 }
@@ -137,10 +145,7 @@ func (s *Server) Resume(t testing.TB) { t.Helper(); s.signal(t, syscall.SIGCONT)
 
 func (s *Server) signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
-	if s.proc == nil {
-		t.Fatalf("%v for Redis: it is not running", sig)
-	}
-	if err := s.proc.cmd.Process.Signal(sig); err != nil {
+	if err := s.Signal(sig); err != nil {
 		t.Fatalf("%v for Redis: %v", sig, err)
 	}
 }
