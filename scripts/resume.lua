@@ -44,15 +44,18 @@ if type(try('HSET', new_index, conn, digits)) ~= 'number' then return 'BROKEN' e
 if old_index ~= new_index and type(try('HDEL', old_index, conn)) ~= 'number' then return 'BROKEN' end
 if state ~= 'live' and type(try('ZREM', due, conn)) ~= 'number' then return 'BROKEN' end
 
-local set = { 'state', 'live', 'inc', digits, 'node', stamp, 'key', key }
+local set, over = { 'state', 'live', 'inc', digits, 'node', stamp, 'key', key }, { 'due', 'why' }
 if state == 'live' then
   fence = math.max(fence, ms + fence_ms)
   set[9], set[10] = 'fence', format('%.0f', fence)
 elseif state == 'away' then
   set[9], set[10] = 'from', digits -- a member with a lower inc is left over from before
-  if was.why == 'closed' or was.why == 'kicked' then -- it is here until its fence: its rooms are not to come back
-    for field, value in pairs(was) do
-      if string.sub(field, 1, 5) == 'room:' then
+  local ended = was.why == 'closed' or was.why == 'kicked' -- it is here until its fence: its rooms are not to come back
+  for field, value in pairs(was) do
+    if string.sub(field, 1, 5) == 'room:' and (ended or string.sub(value, 1, 1) == 'x') then
+      if fence == 0 then -- nothing can land there any more, and no sweep at a fence is to come
+        over[#over + 1] = field
+      else
         set[#set + 1] = field
         set[#set + 1] = 'x' .. string.sub(value, 2)
       end
@@ -60,7 +63,7 @@ elseif state == 'away' then
   end
 end
 call('HSET', session, unpack(set))
-call('HDEL', session, 'due', 'why')
+call('HDEL', session, unpack(over))
 call('DEL', grace)
 if state == 'live' then call('SPUBLISH', old_ctl, 'taken ' .. conn .. ' ' .. digits) end
 return { inc, fence, state, fields }

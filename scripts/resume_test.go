@@ -119,24 +119,36 @@ func TestResumeOfALiveSessionTakesItOver(t *testing.T) {
 }
 
 func TestResumeFromAwayBeginsALifeOfItsOwn(t *testing.T) {
-	for _, c := range []struct{ why, room string }{
-		{"timeout", "p 17 {}"},
-		{"node_lost", "p 17 {}"},
-		{"closed", "x 17 {}"}, // they are here until the fence, and must not come back
-		{"kicked", "x 17 {}"},
+	for _, c := range []struct {
+		why, fence string
+		rooms      []string // the rooms of the session afterwards
+	}{
+		{"timeout", "", []string{"room:app1:lobby", "p 17 {}"}},
+		{"timeout", far, []string{"room:app1:lobby", "p 17 {}", "room:app1:left", "x 0 {}"}},
+		{"node_lost", "", []string{"room:app1:lobby", "p 17 {}"}},
+		// It is here until its fence, and its rooms must not come back.
+		{"closed", far, []string{"room:app1:lobby", "x 17 {}", "room:app1:left", "x 0 {}"}},
+		{"kicked", far, []string{"room:app1:lobby", "x 17 {}", "room:app1:left", "x 0 {}"}},
+		{"kicked", "", nil},
 	} {
 		e := newEnv(t)
 		old, _ := e.lost(c.why)
-		e.must("HSET", e.session(bob), "state", "away", "fence", far)
+		e.must("HSET", e.session(bob), "state", "away", "room:app1:left", "x 0 {}")
+		wantFence, more := "0", []string(nil)
+		if c.fence != "" {
+			e.must("HSET", e.session(bob), "fence", c.fence)
+			wantFence, more = c.fence, []string{"fence", c.fence}
+		}
 		e.must("DEL", e.grace(bob))
 		before := e.hash(e.session(bob))
 		inc, fence, state, was := e.resumed(e.resume(of(bob)))
-		e.want(c.why+": fence and state", []any{fmt.Sprint(fence), state}, []any{far, "away"})
-		e.want(c.why+": fields as they were", was, before)
-		e.want(c.why+": session", e.hash(e.session(bob)), sessionOf(inc, "room:app1:lobby", c.room, "node", "n2.1",
-			"key", "app1.k2", "fence", far))
-		e.want(c.why+": inc", inc > old, true)
-		e.want(c.why+": due", e.must("EXISTS", e.shard("due")), int64(0))
+		name := c.why + ", fence " + c.fence
+		e.want(name+": fence and state", []string{fmt.Sprint(fence), state}, []string{wantFence, "away"})
+		e.want(name+": fields as they were", was, before)
+		e.want(name+": session", e.hash(e.session(bob)),
+			sessionOf(inc, append(append(more, "node", "n2.1", "key", "app1.k2"), c.rooms...)...))
+		e.want(name+": inc", inc > old, true)
+		e.want(name+": due", e.must("EXISTS", e.shard("due")), int64(0))
 	}
 }
 
