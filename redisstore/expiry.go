@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,6 +77,9 @@ type claimer struct {
 	client *redis.Client
 	claim  script
 	rings  chan ring
+
+	// atomic
+	halted atomic.Bool // nothing more is claimed: this node ends
 
 	// owned by run
 	lineup *lineup
@@ -160,7 +164,7 @@ func (c *claimer) look(ctx context.Context) {
 // may reports whether this node may end what is due.
 func (c *claimer) may() bool {
 	_, _, ok := c.store.lease.window()
-	return ok && !c.store.closing.Load() && c.store.mayJudge()
+	return ok && !c.halted.Load() && c.store.mayJudge()
 }
 
 // rung notes a ring of an own shard; false for any other.
@@ -225,7 +229,7 @@ func (c *claimer) poll(ctx context.Context, own bool) error {
 			continue
 		}
 		for _, entry := range list.Val() {
-			nudges = c.found(nudges, shard, entry, until, own)
+			nudges = c.found(nudges, shard, entry, own)
 		}
 	}
 	return c.nudge(ctx, nudges)
@@ -233,7 +237,7 @@ func (c *claimer) poll(ctx context.Context, own bool) error {
 
 // found decides about one entry of a due list that is past: it is claimed, or
 // appended to nudges.
-func (c *claimer) found(nudges []presence.ConnID, shard int, entry redis.Z, until int64, own bool) []presence.ConnID {
+func (c *claimer) found(nudges []presence.ConnID, shard int, entry redis.Z, own bool) []presence.ConnID {
 	name, _ := entry.Member.(string)
 	conn, ok := presence.ParseConnID(name)
 	if !ok || conn.Shard() != shard {
@@ -243,14 +247,10 @@ func (c *claimer) found(nudges []presence.ConnID, shard int, entry redis.Z, unti
 	if c.store.departures.departing(conn) {
 		return nudges // ours already, and slow
 	}
-	score := int64(entry.Score)
-	// What is so late has been due for longer than we know of it, or was put
-	// into the list when it was: nothing rings for it.
-	stale := until-score > 2*ownPoll.Milliseconds()
-	if _, before := c.nudged[conn]; own && !before && !stale {
+	if _, before := c.nudged[conn]; own && !before {
 		return append(nudges, conn)
 	}
-	c.want(want{ring: ring{conn, c.store.clock()}, by: byPoll, score: score})
+	c.want(want{ring: ring{conn, c.store.clock()}, by: byPoll, score: int64(entry.Score)})
 	return nudges
 }
 

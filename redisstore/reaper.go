@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,6 +50,9 @@ type reaper struct {
 	condemn, orphan script
 	bury            script
 	soon            chan struct{}
+
+	// atomic
+	halted atomic.Bool // no more is reaped: this node ends
 }
 
 // corpse is a stamp that can never write again and is not buried yet.
@@ -91,7 +95,7 @@ func (r *reaper) run(ctx context.Context) {
 // turn looks for dead nodes once, and works on those there are. It blocks for
 // a round trip, and more where a node died.
 func (r *reaper) turn(ctx context.Context) error {
-	if _, _, ok := r.store.lease.window(); !ok || r.store.closing.Load() || !r.store.mayJudge() {
+	if _, _, ok := r.store.lease.window(); !ok || r.halted.Load() || !r.store.mayJudge() {
 		return nil
 	}
 	dead, err := r.look(ctx)

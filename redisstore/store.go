@@ -310,6 +310,8 @@ func (s *Store) Close(ctx context.Context) error {
 	if s.closing.Swap(true) {
 		return nil
 	}
+	s.claimer.halted.Store(true) // the others do it
+	s.reaper.halted.Store(true)
 	var errs []error
 	if n := s.departures.flush(ctx); n > 0 {
 		errs = append(errs, fmt.Errorf("%d departures are not made", n))
