@@ -24,6 +24,23 @@ function pause(ms, signal) {
 		signal.addEventListener("abort", stop, { once: true });
 	});
 }
+/** Lets `burst` through at once and then one every `everyMs`. */
+var Pace = class {
+	#everyMs;
+	#slackMs;
+	#next = 0;
+	constructor(burst, everyMs) {
+		this.#everyMs = everyMs;
+		this.#slackMs = (burst - 1) * everyMs;
+	}
+	async turn(signal) {
+		const now = performance.now();
+		const due = Math.max(now, this.#next);
+		this.#next = due + this.#everyMs;
+		const wait = due - now - this.#slackMs;
+		if (wait > 0) await pause(wait, signal);
+	}
+};
 //#endregion
 //#region src/emitter.ts
 var Emitter = class {
@@ -224,9 +241,44 @@ function connectFailed(address, cause) {
 	});
 }
 //#endregion
+//#region src/platform.ts
+/** Calls the hooks until the undo that it returns is called. */
+function watchPlatform({ offline, wake }) {
+	const page = globalThis.document;
+	const undo = [];
+	const on = (target, name, handler) => {
+		if (typeof target?.addEventListener !== "function") return;
+		target.addEventListener(name, handler);
+		undo.push(() => target.removeEventListener(name, handler));
+	};
+	const world = globalThis;
+	on(world, "offline", offline);
+	on(world, "online", wake);
+	on(world, "pageshow", (event) => {
+		if (event.persisted) wake();
+	});
+	on(page, "visibilitychange", () => {
+		if (page?.visibilityState === "visible") wake();
+	});
+	on(page, "resume", wake);
+	return () => {
+		for (const one of undo) one();
+	};
+}
+/** Whether the platform knows that there is no network; false where it can't tell. */
+function isOffline() {
+	return globalThis.navigator?.onLine === false;
+}
+//#endregion
 //#region src/connection.ts
 /** A connection that ends sooner than this was none: the next delay goes on from the last one. */
 const stableMs = 5e3;
+/** A live server answers a probe in one round trip; a slow phone network takes a second or two. */
+const probeMs = 3e3;
+/** A socket that has been opening for longer than this may hang on a network that is no more. */
+const freshMs = 1e3;
+/** Not 1000, 1001 or none: those are a goodbye. */
+const abandoned = 4e3;
 const firstFrame = "ds:server:connection:acknowledged";
 const ignore = () => {};
 var Connection = class {
@@ -235,10 +287,15 @@ var Connection = class {
 	#events = new Emitter();
 	#state = "idle";
 	#info;
+	#secret;
 	#socket;
 	#timer;
+	#outage;
+	#probe;
+	#unwatch = ignore;
 	#waiter;
 	#attempt = 0;
+	#dialedAt = 0;
 	#connectedAt = 0;
 	constructor(settings, hooks) {
 		this.#settings = settings;
@@ -272,12 +329,16 @@ var Connection = class {
 	report(error) {
 		this.#events.emit("error", error);
 	}
-	/** Connects, or waits for the connection under way. While reconnecting it tries now. */
+	/** Connects, or waits for the connection under way. While reconnecting it tries now, also where the platform says offline. */
 	open() {
 		if (this.#state === "connected" && this.#info !== void 0) return Promise.resolve(this.#info);
 		const waiter = this.#waiter ??= newWaiter();
 		if (this.#state === "idle") {
 			this.#state = "connecting";
+			this.#unwatch = watchPlatform({
+				offline: () => this.#offline(),
+				wake: () => this.#wake()
+			});
 			this.#hooks.opening();
 			this.#dial();
 		} else if (this.#state === "reconnecting" && this.#socket === void 0) this.#dial();
@@ -298,17 +359,39 @@ var Connection = class {
 	send(text) {
 		this.#socket?.send(text);
 	}
+	/** Finds out whether the socket still lives; where it does not, takes another one at once. */
+	check() {
+		if (this.#state !== "connected" || this.#probe !== void 0) return;
+		this.#probe = setTimeout(() => {
+			this.#release()?.close(abandoned);
+			this.#lost({
+				code: 1006,
+				reason: ""
+			}, `no answer within ${probeMs} ms`, true);
+		}, probeMs);
+		this.#hooks.probe();
+	}
 	#dial() {
 		clearTimeout(this.#timer);
+		this.#dialedAt = performance.now();
+		if (this.#state === "reconnecting") this.#attempt = Math.max(1, this.#attempt);
 		this.#timer = setTimeout(() => {
-			this.#release()?.close();
+			const socket = this.#release();
+			if (this.#info === void 0) socket?.close();
+			else socket?.close(abandoned);
 			this.#failed(timedOut(`connecting to ${this.#settings.label}`, this.#settings.connectMs));
 		}, this.#settings.connectMs);
 		let socket;
+		const claim = this.#info && {
+			connectionId: this.#info.connectionId,
+			secret: this.#secret
+		};
+		const address = this.#settings.address(claim);
 		try {
-			socket = new this.#settings.WebSocket(this.#settings.address(this.#info?.connectionId));
+			socket = new this.#settings.WebSocket(address);
 		} catch (error) {
-			this.#failed(connectFailed(this.#settings.label, error instanceof Error ? error.message : String(error)));
+			const cause = error instanceof Error ? error.message : String(error);
+			this.#failed(connectFailed(this.#settings.label, cause.replaceAll(address, this.#settings.label)));
 			return;
 		}
 		this.#socket = socket;
@@ -321,6 +404,8 @@ var Connection = class {
 		this.#events.emit("connecting");
 	}
 	#message(data) {
+		clearTimeout(this.#probe);
+		this.#probe = void 0;
 		let frame;
 		try {
 			frame = JSON.parse(String(data));
@@ -340,13 +425,15 @@ var Connection = class {
 		const again = this.#state === "reconnecting";
 		if (this.#state === "connected") return;
 		clearTimeout(this.#timer);
-		const { connectionId, clientId, node, graceMs } = body;
+		clearTimeout(this.#outage);
+		const { connectionId, clientId, node, graceMs, resumeSecret } = body;
 		const info = {
 			connectionId: String(connectionId),
 			clientId: clientId === void 0 || clientId === null ? void 0 : String(clientId),
 			node: typeof node === "string" ? node : void 0,
 			graceMs: typeof graceMs === "number" ? graceMs : void 0
 		};
+		if (typeof resumeSecret === "string") this.#secret = resumeSecret;
 		this.#info = info;
 		this.#state = "connected";
 		this.#connectedAt = performance.now();
@@ -357,28 +444,34 @@ var Connection = class {
 		this.#waiter = void 0;
 		this.#events.emit("connect", info);
 		if (!again) return;
-		restored.then(() => {
-			if (this.#state === "connected" && this.#socket === socket) this.#events.emit("reconnected", attempts);
+		restored.then((what) => {
+			if (this.#state === "connected" && this.#socket === socket) this.#events.emit("reconnected", attempts, what);
 		});
 	}
 	#closed(event, cause) {
 		const { code = 1006, reason = "" } = event ?? {};
 		this.#release();
 		const why = reason === "" ? cause : reason;
-		if (this.#state !== "connected") {
-			this.#failed(connectFailed(this.#settings.label, why === "" && code !== 1006 ? `closed with ${code}` : why));
-			return;
-		}
+		if (this.#state === "connected") this.#lost({
+			code,
+			reason
+		}, why, false);
+		else this.#failed(connectFailed(this.#settings.label, why === "" && code !== 1006 ? `closed with ${code}` : why));
+	}
+	#lost({ code, reason }, why, now) {
 		if (performance.now() - this.#connectedAt >= stableMs) this.#attempt = 0;
 		this.#state = "reconnecting";
-		const lost = disconnected(`the connection was lost (close code ${code}${why === "" ? "" : `, ${why}`})`);
-		this.#hooks.lost(lost, true, code);
+		this.#hooks.lost(disconnected(`the connection was lost (close code ${code}${why === "" ? "" : `, ${why}`})`), code);
+		this.#outage = setTimeout(() => {
+			this.#hooks.suspended(disconnected(`the connection is not back after ${this.#settings.suspendMs} ms`));
+			this.#events.emit("suspended");
+		}, this.#settings.suspendMs);
 		this.#events.emit("disconnect", {
 			code,
 			reason,
 			reconnecting: true
 		});
-		if (this.#state === "reconnecting" && this.#socket === void 0) this.#retry();
+		if (this.#state === "reconnecting" && this.#socket === void 0) this.#retry(now);
 	}
 	#failed(error) {
 		clearTimeout(this.#timer);
@@ -388,26 +481,47 @@ var Connection = class {
 			return;
 		}
 		this.report(error);
-		if (this.#state === "reconnecting" && this.#socket === void 0) this.#retry();
+		if (this.#state === "reconnecting" && this.#socket === void 0) this.#retry(false);
 	}
-	#retry() {
+	#retry(now) {
 		if (this.#attempt >= this.#settings.attempts) {
 			const attempts = this.#attempt;
 			this.#idle(disconnected(`gave up after ${attempts} attempts`));
 			this.#events.emit("reconnect_failed", attempts);
 			return;
 		}
+		if (isOffline()) {
+			this.#events.emit("offline");
+			return;
+		}
 		this.#attempt++;
-		const ms = delayMs(this.#attempt, this.#settings.backoff);
+		const ms = now ? 0 : delayMs(this.#attempt, this.#settings.backoff);
 		this.#timer = setTimeout(() => this.#dial(), ms);
 		this.#events.emit("reconnecting", this.#attempt, ms);
 	}
+	#offline() {
+		if (this.#state === "reconnecting" && this.#socket === void 0) {
+			clearTimeout(this.#timer);
+			this.#events.emit("offline");
+		} else this.check();
+	}
+	#wake() {
+		if (this.#state === "connected") this.check();
+		if (this.#state !== "reconnecting" || isOffline()) return;
+		if (this.#socket !== void 0 && performance.now() - this.#dialedAt < freshMs) return;
+		this.#release()?.close(abandoned);
+		this.#dial();
+	}
 	#idle(error) {
 		clearTimeout(this.#timer);
+		clearTimeout(this.#outage);
+		this.#unwatch();
+		this.#unwatch = ignore;
 		this.#state = "idle";
 		this.#info = void 0;
+		this.#secret = void 0;
 		this.#attempt = 0;
-		this.#hooks.lost(error, false);
+		this.#hooks.ended(error);
 		this.#waiter?.reject(error);
 		this.#waiter = void 0;
 	}
@@ -415,6 +529,8 @@ var Connection = class {
 		const socket = this.#socket;
 		this.#socket = void 0;
 		clearTimeout(this.#timer);
+		clearTimeout(this.#probe);
+		this.#probe = void 0;
 		if (socket === void 0) return void 0;
 		socket.onmessage = null;
 		socket.onclose = null;
@@ -436,6 +552,10 @@ function newWaiter() {
 }
 //#endregion
 //#region src/requests.ts
+/** How long an answer may come late on the next socket: the server's own 2 s and the way. */
+const lateMs = 2500;
+/** So many requests may wait while there is no socket; more would be refused by the server's rate, too. */
+const waitAtMost = 256;
 /** Turns data into JSON once. What has no JSON form (a cycle, a function, a BigInt) is refused here. */
 function encode(data, field) {
 	if (data === void 0) return void 0;
@@ -450,80 +570,137 @@ function encode(data, field) {
 }
 var Requests = class {
 	#timeoutMs;
+	#unanswered;
 	#pending = /* @__PURE__ */ new Map();
 	#waiting;
 	#send;
 	#prefix = Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
 	#count = 0;
-	constructor(timeoutMs) {
+	/** `unanswered` is called when a request that was sent ran into its deadline. */
+	constructor(timeoutMs, unanswered = () => {}) {
 		this.#timeoutMs = timeoutMs;
+		this.#unanswered = unanswered;
 	}
 	/** From here on requests wait for {@link open}. */
 	wait() {
-		this.#waiting ??= [];
+		this.#waiting ??= /* @__PURE__ */ new Map();
 	}
-	/** The connection is there: what waited goes out, in order. */
-	open(send) {
-		const waiting = this.#waiting ?? [];
+	/** The connection is there: `first` is sent, then what waited, in order. */
+	open(send, first = () => {}) {
+		const waiting = this.#waiting;
 		this.#waiting = void 0;
 		this.#send = send;
-		for (const text of waiting) send(text);
+		for (const [ackId, request] of this.#pending) if (request.sent) this.#arm(ackId, request, lateMs);
+		first();
+		if (waiting !== void 0) this.flush(waiting);
 	}
 	/**
-	* The connection is gone: what is not answered never will be. The server closes with 1009 when a frame
-	* is over its limit and can't say which: it was the largest, and sending that one again would end the next connection.
+	* The socket is lost, and another one will come: what was not sent waits for it. The server closes with
+	* 1009 when a frame is over its limit and can't say which: it was the largest, and sending that one again
+	* would end the next socket, too.
 	*/
-	close(error, closeCode) {
+	lose(closeCode) {
+		this.#send = void 0;
+		this.#waiting ??= /* @__PURE__ */ new Map();
+		const sent = [...this.#pending].filter(([, request]) => request.sent);
+		const largest = closeCode === 1009 ? Math.max(...sent.map(([, { text }]) => text.length)) : void 0;
+		for (const [ackId, request] of sent) if (request.text.length === largest) this.#settle(ackId)?.reject(tooLarge(largest));
+		else if (request.again) {
+			request.sent = false;
+			this.#waiting.set(ackId, request.text);
+		}
+	}
+	/** There is no connection to wait for any more: nothing that is not answered ever will be. */
+	close(error) {
 		this.#send = void 0;
 		this.#waiting = void 0;
-		const pending = [...this.#pending.values()];
-		this.#pending.clear();
-		const largest = closeCode === 1009 ? Math.max(...pending.map(({ size }) => size)) : void 0;
-		for (const request of pending) {
-			clearTimeout(request.timer);
-			request.reject(request.size === largest ? tooLarge(largest) : error);
-		}
+		for (const ackId of [...this.#pending.keys()]) this.#settle(ackId)?.reject(error);
 	}
 	/**
 	* Sends `ds:client:<type>` before it returns, so that requests go out in the order of the calls.
 	* Rejects with the server's error, `timeout` or `disconnected`.
 	*/
-	request(type, body, payload) {
-		if (this.#send === void 0 && this.#waiting === void 0) return Promise.reject(disconnected(`${type} was not sent: there is no connection`));
+	request(type, body, { payload, queue, again = false } = {}) {
+		if (this.#send === void 0) {
+			if (this.#waiting === void 0) return Promise.reject(disconnected(`${type} was not sent: there is no connection`));
+			if (this.#pending.size >= waitAtMost) return Promise.reject(disconnected(`${type} was not sent: ${waitAtMost} requests wait for the connection already`));
+		}
 		const ackId = `${this.#prefix}${(this.#count++).toString(36)}`;
 		const text = frame(type, body, payload, ackId);
 		return new Promise((resolve, reject) => {
-			const timer = setTimeout(() => {
-				this.#pending.delete(ackId);
-				reject(timedOut(type, this.#timeoutMs));
-			}, this.#timeoutMs);
-			this.#pending.set(ackId, {
-				size: text.length,
+			const request = {
+				type,
+				text,
+				again,
+				sent: false,
+				deadline: performance.now() + this.#timeoutMs,
 				resolve,
 				reject,
-				timer
-			});
-			if (this.#send !== void 0) this.#send(text);
-			else this.#waiting?.push(text);
+				timer: 0
+			};
+			this.#pending.set(ackId, request);
+			this.#arm(ackId, request, this.#timeoutMs);
+			(queue ?? this.#waiting)?.set(ackId, text);
+			if (queue === void 0 && this.#send !== void 0) this.#transmit(request);
 		});
+	}
+	/** Sends what the server answers at once by itself, and doesn't count against the rate. Nobody waits for the answer. */
+	probe() {
+		this.#send?.(frame("auth:user:unsubscribe", {}, void 0, this.#prefix));
+	}
+	/** Sends what waits in `queue`, in order, or has it wait for the connection. */
+	flush(queue) {
+		for (const [ackId, text] of queue) {
+			const request = this.#pending.get(ackId);
+			if (request === void 0) continue;
+			if (this.#send === void 0) this.#waiting?.set(ackId, text);
+			else this.#transmit(request);
+		}
+		queue.clear();
+	}
+	/** Rejects what waits in `queue`. */
+	drop(queue, error) {
+		for (const ackId of queue.keys()) this.#settle(ackId)?.reject(error);
+		queue.clear();
 	}
 	/** Takes the body of an acknowledgement; one that nobody waits for any more is dropped. */
 	acknowledge(body) {
-		const ackId = String(body["ackId"]);
-		const pending = this.#pending.get(ackId);
-		if (pending === void 0) return;
-		this.#pending.delete(ackId);
-		clearTimeout(pending.timer);
+		const request = this.#settle(String(body["ackId"]));
+		if (request === void 0) return;
 		const err = body["err"];
 		if (typeof err === "object" && err !== null) {
-			pending.reject(fromWire(err));
+			request.reject(fromWire(err));
 			return;
 		}
 		const revision = body["revision"];
-		pending.resolve({
+		request.resolve({
 			data: body["data"],
 			revision: typeof revision === "number" ? revision : void 0
 		});
+	}
+	#transmit(request) {
+		request.sent = true;
+		this.#send?.(request.text);
+	}
+	#arm(ackId, request, ms) {
+		clearTimeout(request.timer);
+		const left = request.deadline - performance.now();
+		request.timer = setTimeout(() => {
+			this.#pending.delete(ackId);
+			request.reject(this.#overdue(request, ms < left));
+			if (request.sent && this.#send !== void 0 && ms >= left) this.#unanswered();
+		}, Math.max(0, Math.min(ms, left)));
+	}
+	#overdue({ type, sent }, late) {
+		if (!sent) return disconnected(`${type} was not sent: the connection, or its room, was not back within ${this.#timeoutMs} ms`);
+		if (late || this.#send === void 0) return disconnected(`${type}: the answer was lost with the connection; it may have been done`);
+		return timedOut(type, this.#timeoutMs);
+	}
+	#settle(ackId) {
+		const request = this.#pending.get(ackId);
+		this.#pending.delete(ackId);
+		clearTimeout(request?.timer);
+		return request;
 	}
 };
 function frame(type, body, payload, ackId) {
@@ -532,7 +709,321 @@ function frame(type, body, payload, ackId) {
 	return `{"type":"ds:client:${type}","body":{${fields}},"ackId":"${ackId}"}`;
 }
 //#endregion
+//#region src/members.ts
+var MembersMap = class {
+	#roster;
+	#host;
+	#listeners = /* @__PURE__ */ new Set();
+	#before = /* @__PURE__ */ new Map();
+	#opening;
+	#undo;
+	constructor(roster, host) {
+		this.#roster = roster;
+		this.#host = host;
+	}
+	get revision() {
+		return this.#roster.revision;
+	}
+	get live() {
+		return this.#opening !== void 0 && this.#roster.whole && !this.#roster.behind;
+	}
+	get size() {
+		return this.#there.size;
+	}
+	get(id) {
+		return this.#there.get(id);
+	}
+	has(id) {
+		return this.#there.has(id);
+	}
+	keys() {
+		return this.#there.keys();
+	}
+	values() {
+		return this.#there.values();
+	}
+	entries() {
+		return this.#there.entries();
+	}
+	[Symbol.iterator]() {
+		return this.#there.entries();
+	}
+	forEach(each) {
+		for (const [id, member] of this.#there) each(member, id, this);
+	}
+	get [Symbol.toStringTag]() {
+		return "Members";
+	}
+	async ready() {
+		await this.#open();
+		return this;
+	}
+	onChange(listener) {
+		const entry = { listener };
+		this.#listeners.add(entry);
+		this.#open().catch((error) => this.#host.report(error));
+		return () => {
+			this.#listeners.delete(entry);
+		};
+	}
+	async close() {
+		const undo = this.#undo;
+		this.#undo = this.#opening = void 0;
+		await undo?.();
+	}
+	/** The roster's. */
+	changed(id, before) {
+		if (this.#listeners.size === 0 || this.#opening === void 0 || !this.#roster.whole) return;
+		if (this.#before.size === 0) queueMicrotask(() => this.#tell());
+		if (!this.#before.has(id)) this.#before.set(id, before);
+	}
+	get #there() {
+		return this.#opening !== void 0 && this.#roster.whole ? this.#roster.known : nobody;
+	}
+	#open() {
+		if (this.#opening !== void 0) return this.#opening;
+		const opening = this.#opening = this.#host.open().then((undo) => {
+			if (this.#opening !== opening) return undo();
+			this.#undo = undo;
+		}, (error) => {
+			if (this.#opening === opening) this.#opening = void 0;
+			throw error;
+		});
+		for (const id of this.#roster.known.keys()) this.changed(id, void 0);
+		return opening;
+	}
+	#tell() {
+		const change = {
+			joined: [],
+			updated: [],
+			left: []
+		};
+		for (const [id, before] of this.#before) {
+			const now = this.#roster.known.get(id);
+			if (before !== void 0 && before.timestamp === now?.timestamp) {
+				if (before !== now) change.updated.push(now);
+				continue;
+			}
+			if (before !== void 0) change.left.push(before);
+			if (now !== void 0) change.joined.push(now);
+		}
+		this.#before.clear();
+		if (change.joined.length + change.updated.length + change.left.length === 0) return;
+		for (const entry of [...this.#listeners]) if (this.#listeners.has(entry)) call(entry.listener, [change, this]);
+	}
+};
+const nobody = /* @__PURE__ */ new Map();
+//#endregion
+//#region src/roster.ts
+var Roster = class {
+	#host;
+	/** By connection id, in the order of joining. */
+	known = /* @__PURE__ */ new Map();
+	/** Whether `known` is all. */
+	whole = false;
+	/** The revision at which `known` is true. */
+	revision = 0;
+	#base = 0;
+	#told;
+	#at;
+	#heardAt = "";
+	#journal = [];
+	#lists = 0;
+	#outage;
+	#ended = /* @__PURE__ */ new Map();
+	constructor(host) {
+		this.#host = host;
+	}
+	hear(body, tell) {
+		const event = body;
+		const { connectionId: id, revision } = event;
+		if (typeof revision !== "number" || typeof id !== "string") {
+			tell(body);
+			return;
+		}
+		if (this.#toldBefore(event)) return;
+		if (revision !== this.#told) [this.#told, this.#at] = [revision, /* @__PURE__ */ new Set()];
+		this.#at?.add(keyOf(event));
+		if (event.timestamp > this.#heardAt) this.#heardAt = event.timestamp;
+		this.#outage?.since.set(id, revision);
+		if (this.#lists > 0) this.#journal.push(event);
+		this.#fold(event);
+		tell(body);
+	}
+	lapsed(name) {
+		if (name !== "update") this.#forget();
+		if (![
+			"join",
+			"update",
+			"leave"
+		].some((one) => this.#host.follows(one))) this.#told = this.#outage = void 0;
+	}
+	/** Whether there was an outage that is not caught up with. */
+	get behind() {
+		return this.#outage !== void 0;
+	}
+	/** The socket is gone: from here on something may be missed. */
+	lose() {
+		this.#outage ??= {
+			told: this.#told,
+			heardAt: this.#heardAt,
+			since: /* @__PURE__ */ new Map()
+		};
+	}
+	/** Everything ends with the room. */
+	end() {
+		this.#forget();
+		this.#told = this.#outage = void 0;
+	}
+	/** Fetches a list; what is heard meanwhile is kept for what is made of it. */
+	async fetch(get, use) {
+		this.#lists++;
+		try {
+			const list = await get();
+			use(list);
+			return list;
+		} finally {
+			if (--this.#lists === 0) this.#journal = [];
+		}
+	}
+	/** The application has this list, or `members` begins with it. Handlers are told nothing. */
+	learn = (list) => {
+		if (!this.#tracks() || this.behind) return;
+		const before = new Map(this.whole ? this.known : []);
+		this.#take(list);
+		this.#compare(before);
+	};
+	/** The list after an outage: handlers are told what they were not. */
+	catchUp = (list) => {
+		const { told, heardAt, since } = this.#outage ?? {
+			told: void 0,
+			heardAt: "",
+			since: /* @__PURE__ */ new Map()
+		};
+		this.#outage = void 0;
+		const before = new Map(this.known);
+		const missed = [];
+		for (const member of byJoin(list).sort((a, b) => a.revision - b.revision)) {
+			const { connectionId: id, timestamp, revision } = member;
+			const known = before.get(id);
+			const newer = told !== void 0 && revision > told;
+			if ((since.get(id) ?? 0) >= revision) continue;
+			if (known !== void 0 && known.timestamp !== timestamp) missed.push(leaveOf(known, revision));
+			if (known?.timestamp === timestamp) {
+				if (revision > known.revision) missed.push(updateOf(member));
+			} else if (known !== void 0 || this.whole || newer && timestamp > heardAt) missed.push(structuredClone({
+				...member,
+				event: "join"
+			}));
+			else if (newer) missed.push(updateOf(member));
+		}
+		const there = new Set(list.map(({ connectionId }) => connectionId));
+		this.#ended.clear();
+		for (const [id, member] of before) {
+			if (there.has(id) || (since.get(id) ?? 0) > list.revision) continue;
+			missed.push(leaveOf(member, Math.max(list.revision, member.revision)));
+			if (list.revision === 0) this.#ended.set(id, member.timestamp);
+		}
+		if (list.revision === 0) this.#told = void 0;
+		else if (since.size === 0 || (this.#told ?? 0) <= list.revision) [this.#told, this.#at] = [list.revision, void 0];
+		if (this.#tracks()) {
+			const shown = this.whole ? before : /* @__PURE__ */ new Map();
+			this.#take(list);
+			this.#compare(shown);
+		}
+		for (const event of missed) this.#host.tell(event);
+	};
+	#toldBefore(heard) {
+		const { event, connectionId: id, revision, timestamp } = heard;
+		const ended = this.#ended.get(id);
+		if (ended !== void 0) {
+			if (event !== "join" || timestamp === ended) return true;
+			this.#ended.delete(id);
+		}
+		if (this.#told === void 0 || revision > this.#told) return false;
+		return revision < this.#told || this.#at === void 0 || this.#at.has(keyOf(heard));
+	}
+	#fold(event) {
+		if (!this.#tracks() || event.revision <= this.#base) return;
+		const { connectionId: id } = event;
+		const before = this.known.get(id);
+		this.revision = Math.max(this.revision, event.revision);
+		this.#apply(event);
+		if (this.known.get(id) !== before) this.#host.changed(id, before);
+	}
+	#apply(heard) {
+		const { event, ...fields } = structuredClone(heard);
+		const known = this.known.get(fields.connectionId);
+		if (event === "leave") this.known.delete(fields.connectionId);
+		else if (event === "join") {
+			this.known.delete(fields.connectionId);
+			this.known.set(fields.connectionId, fields);
+		} else if (known !== void 0) this.known.set(fields.connectionId, {
+			...fields,
+			timestamp: known.timestamp
+		});
+	}
+	#take(list) {
+		this.known.clear();
+		for (const listed of byJoin(list)) {
+			const { event: _event, ...member } = structuredClone(listed);
+			this.known.set(member.connectionId, member);
+		}
+		this.#base = this.revision = list.revision;
+		this.whole = true;
+		const newest = list[0]?.timestamp ?? "";
+		if (newest > this.#heardAt) this.#heardAt = newest;
+		for (const event of this.#journal) {
+			if (event.revision <= list.revision) continue;
+			this.revision = Math.max(this.revision, event.revision);
+			this.#apply(event);
+		}
+	}
+	#compare(before) {
+		for (const id of new Set([...before.keys(), ...this.known.keys()])) {
+			const was = before.get(id);
+			const is = this.known.get(id);
+			if (was?.revision !== is?.revision || was?.timestamp !== is?.timestamp) this.#host.changed(id, was);
+			else if (was !== void 0) this.known.set(id, was);
+		}
+	}
+	#tracks() {
+		return this.#host.follows("join") && this.#host.follows("leave");
+	}
+	#forget() {
+		const before = new Map(this.known);
+		this.known.clear();
+		this.#ended.clear();
+		this.whole = false;
+		this.#base = this.revision = 0;
+		this.#compare(before);
+	}
+};
+const byJoin = (list) => [...list].reverse().sort((a, b) => a.timestamp < b.timestamp ? -1 : a.timestamp > b.timestamp ? 1 : 0);
+const keyOf = ({ event, connectionId }) => `${event} ${connectionId}`;
+const found = () => (/* @__PURE__ */ new Date()).toISOString();
+function updateOf(member) {
+	return structuredClone({
+		...member,
+		event: "update",
+		timestamp: found()
+	});
+}
+function leaveOf(member, revision) {
+	return structuredClone({
+		...member,
+		event: "leave",
+		timestamp: found(),
+		revision,
+		reason: "unknown"
+	});
+}
+//#endregion
 //#region src/subscriptions.ts
+const straight = {
+	hear: (body, tell) => tell(body),
+	lapsed: () => {}
+};
 /** Finds the topics of a frame by its `type`. */
 var Router = class {
 	#topics = /* @__PURE__ */ new Map();
@@ -551,15 +1042,23 @@ var Router = class {
 var Topic = class {
 	#name;
 	#kind;
+	#inlet;
 	#entries = /* @__PURE__ */ new Set();
 	#bound;
+	/** The server may still send them: it was never told that they are not wanted. */
+	owed = false;
 	#type;
-	constructor(name, kind) {
+	constructor(name, kind, inlet) {
 		this.#name = name;
 		this.#kind = kind;
+		this.#inlet = inlet;
 	}
 	get used() {
 		return this.#entries.size > 0;
+	}
+	/** Whether the SDK itself wants the events. */
+	get kept() {
+		return [...this.#entries].some(({ handler }) => handler === void 0);
 	}
 	attach(router, nsp) {
 		this.detach(router);
@@ -574,13 +1073,17 @@ var Topic = class {
 	async add(handler, send) {
 		const entry = { handler };
 		this.#entries.add(entry);
-		const bound = this.#bound ??= send(this.#kind.bind(this.#name));
-		try {
-			await bound;
-		} catch (error) {
-			this.#entries.delete(entry);
-			if (this.#bound === bound) this.#bound = void 0;
-			throw error;
+		for (;;) {
+			const bound = this.#bound ??= send(this.#kind.bind(this.#name));
+			try {
+				await bound;
+				break;
+			} catch (error) {
+				if (this.#bound !== void 0 && this.#bound !== bound && this.#entries.has(entry)) continue;
+				this.#entries.delete(entry);
+				if (this.#bound === bound) this.#bound = void 0;
+				throw error;
+			}
 		}
 		return () => {
 			this.#entries.delete(entry);
@@ -588,32 +1091,38 @@ var Topic = class {
 		};
 	}
 	remove(handler, send) {
-		for (const entry of this.#entries) if (handler === void 0 || entry.handler === handler) this.#entries.delete(entry);
+		for (const entry of this.#entries) if (entry.handler !== void 0 && (handler === void 0 || entry.handler === handler)) this.#entries.delete(entry);
 		return this.#settle(send);
 	}
 	/** Forgets all handlers; the caller has told the server, or need not. */
 	clear() {
 		this.#entries.clear();
 		this.#bound = void 0;
+		this.#inlet.lapsed(this.#name);
 	}
-	/** Asks again on a connection that knows nothing of this topic. */
-	rebind(send) {
-		const bound = send(this.#kind.bind(this.#name));
-		this.#bound = bound;
-		return bound;
+	/** Asks again on a socket whose server may know nothing of this topic; undefined: nothing to ask. */
+	restore(send) {
+		if (this.used) return this.#bound = send(this.#kind.bind(this.#name));
+		if (!this.owed) return void 0;
+		this.owed = false;
+		return send(this.#kind.unbind(this.#name));
 	}
 	deliver(body) {
-		if (!this.#kind.accepts(this.#name, body)) return;
-		const entries = [...this.#entries];
+		if (this.#kind.accepts(this.#name, body)) this.#inlet.hear(body, this.tell);
+	}
+	tell = (body) => {
+		const entries = [...this.#entries].filter(({ handler }) => handler !== void 0);
 		for (const [i, entry] of entries.entries()) {
-			if (!this.#entries.has(entry)) continue;
+			if (!this.#entries.has(entry) || entry.handler === void 0) continue;
 			call(entry.handler, [i < entries.length - 1 ? structuredClone(body) : body]);
 		}
-	}
+	};
 	async #settle(send) {
 		if (this.#entries.size > 0 || this.#bound === void 0) return;
 		this.#bound = void 0;
-		await quietly(send(this.#kind.unbind(this.#name)));
+		this.#inlet.lapsed(this.#name);
+		this.owed = true;
+		this.owed = !await quietly(send(this.#kind.unbind(this.#name)));
 	}
 };
 /** The subscriptions of one kind in one room. */
@@ -621,12 +1130,19 @@ var Subscriptions = class {
 	#kind;
 	#router;
 	#send;
+	#inlet;
 	#topics = /* @__PURE__ */ new Map();
 	#nsp;
-	constructor(kind, router, send) {
+	constructor(kind, router, send, inlet = straight) {
 		this.#kind = kind;
 		this.#router = router;
 		this.#send = send;
+		this.#inlet = inlet;
+	}
+	/** Whether anyone wants events, or those of that name. */
+	used(name) {
+		if (name !== void 0) return this.#topics.get(name)?.used ?? false;
+		return [...this.#topics.values()].some((topic) => topic.used);
 	}
 	/** The room's name on this connection is known: events can come. */
 	attach(nsp) {
@@ -645,6 +1161,10 @@ var Subscriptions = class {
 	/** One handler for several names: all of them, or none and the first error. */
 	async subscribe(names, handler) {
 		if (typeof handler !== "function") throw invalid("the handler is not a function", "handler");
+		return this.follow(names, handler);
+	}
+	/** The same; without a handler it only keeps the events coming. */
+	async follow(names, handler) {
 		const results = await Promise.allSettled(names.map((name) => this.#topic(name).add(handler, this.#send)));
 		const undo = results.flatMap((result) => result.status === "fulfilled" ? [result.value] : []);
 		const unsubscribe = async () => {
@@ -660,19 +1180,30 @@ var Subscriptions = class {
 		const topics = name === void 0 ? [...this.#topics.values()] : [this.#topics.get(name)];
 		await Promise.all(topics.map((topic) => topic?.remove(handler, this.#send)));
 	}
+	/** Calls the handlers of an event that no frame brought. */
+	tell(name, body) {
+		this.#topics.get(name)?.tell(body);
+	}
 	/** The topics with handlers, as requests to send again; `send` goes past the room's queue. */
 	restore(send) {
-		return [...this.#topics.values()].filter((topic) => topic.used).map((topic) => topic.rebind(send));
+		return [...this.#topics.values()].map((topic) => topic.restore(send)).filter((request) => request !== void 0);
 	}
 	async #unsubscribeAll() {
-		const used = [...this.#topics.values()].some((topic) => topic.used);
-		for (const topic of this.#topics.values()) topic.clear();
-		if (used) await quietly(this.#send(this.#kind.unbind()));
+		const topics = [...this.#topics.values()].filter((topic) => topic.used);
+		if (topics.some((topic) => topic.kept)) {
+			await Promise.all(topics.map((topic) => topic.remove(void 0, this.#send)));
+			return;
+		}
+		if (topics.length === 0) return;
+		for (const topic of topics) topic.clear();
+		for (const topic of topics) topic.owed = true;
+		const told = await quietly(this.#send(this.#kind.unbind()));
+		for (const topic of topics) topic.owed = !told;
 	}
 	#topic(name) {
 		const known = this.#topics.get(name);
 		if (known !== void 0) return known;
-		const topic = new Topic(name, this.#kind);
+		const topic = new Topic(name, this.#kind, this.#inlet);
 		this.#topics.set(name, topic);
 		if (this.#nsp !== void 0) topic.attach(this.#router, this.#nsp);
 		return topic;
@@ -682,9 +1213,10 @@ async function quietly(request) {
 	try {
 		await request;
 	} catch (error) {
-		if (error instanceof RelayBoxError && (error.code === "disconnected" || error.code === "not_in_room")) return;
-		throw error;
+		if (!(error instanceof RelayBoxError) || error.code !== "disconnected" && error.code !== "not_in_room") throw error;
+		return error.code !== "disconnected";
 	}
+	return true;
 }
 //#endregion
 //#region src/presence.ts
@@ -710,14 +1242,28 @@ const allEvents = [
 ];
 var PresenceSet = class {
 	#request;
+	#self;
+	#roster;
+	members;
 	subscriptions;
 	#membership;
+	#owed;
 	#calls = 0;
 	#decidedBy = 0;
-	constructor(request, router) {
+	constructor({ router, self, request, report }) {
 		this.#request = request;
+		this.#self = self;
+		const members = new MembersMap(this.#roster = new Roster({
+			follows: (name) => this.subscriptions.used(name),
+			tell: (event) => this.subscriptions.tell(event.event, event),
+			changed: (id, before) => members.changed(id, before)
+		}), {
+			open: () => this.#follow(),
+			report
+		});
+		this.members = members;
 		const send = ({ type, fields }) => request(type, fields);
-		this.subscriptions = new Subscriptions(kind$1, router, send);
+		this.subscriptions = new Subscriptions(kind$1, router, send, this.#roster);
 	}
 	async join(data) {
 		await this.#enter("room:presence:join", encode(data, "data"));
@@ -730,21 +1276,26 @@ var PresenceSet = class {
 		const call = ++this.#calls;
 		const before = this.#membership;
 		this.#decide(call, void 0);
+		const owed = this.#owed = { text };
 		try {
 			await this.#request("room:presence:leave", {}, {
 				field: "userData",
 				text
 			});
+			if (this.#owed === owed) this.#owed = void 0;
 		} catch (error) {
 			if (!(error instanceof RelayBoxError)) throw error;
 			if (error.code === "not_in_room") return;
-			if (error.status !== void 0 && this.#decidedBy === call) this.#membership = before;
+			if (error.status !== void 0 && this.#decidedBy === call) {
+				this.#membership = before;
+				this.#owed = void 0;
+			}
 			throw error;
 		}
 	}
 	async get(options = {}) {
-		const { data, revision } = await this.#request("room:presence:get", { limit: options.limit });
-		return Object.defineProperty(Array.isArray(data) ? data : [], "revision", { value: revision ?? 0 });
+		if (options.limit !== void 0) return list(await this.#request("room:presence:get", { limit: options.limit }));
+		return this.#roster.fetch(async () => list(await this.#request("room:presence:get")), this.#roster.learn);
 	}
 	async getCount() {
 		const { data } = await this.#request("room:presence:count");
@@ -758,14 +1309,71 @@ var PresenceSet = class {
 		if (typeof first === "function") return this.subscriptions.unsubscribe(void 0, first);
 		return this.subscriptions.unsubscribe(first, handler);
 	}
-	/** Joins again, with the last data, where this connection was a member. */
-	restore(request) {
-		const membership = this.#membership;
-		if (membership === void 0) return [];
-		return [request("room:presence:join", {}, {
+	/** Whether this connection is a member, as far as we know. */
+	get entered() {
+		return this.#membership !== void 0;
+	}
+	/** The socket is gone. */
+	lose() {
+		this.#roster.lose();
+	}
+	/** The room is no more. */
+	end() {
+		this.members.close();
+		this.subscriptions.detach();
+		this.#roster.end();
+		this.#membership = this.#owed = void 0;
+	}
+	/**
+	* After an outage, once the room and its subscriptions are in place: handlers are told what they missed, and
+	* what the server no longer has of our membership is made anew. Answers whether that was so. A join that was
+	* kept must not be sent again, since it would be an event, also where the answer to one was lost: hence the list.
+	* `enter` sees to it that a join finds the room.
+	*/
+	async restore(request, insist, enter) {
+		const send = (word, { text }) => request(`room:presence:${word}`, {}, {
 			field: "userData",
-			text: membership.text
-		})];
+			text
+		});
+		const owed = this.#owed;
+		if (this.#membership === void 0 && owed !== void 0) {
+			await insist(() => send("leave", owed));
+			if (this.#owed === owed) this.#owed = void 0;
+		}
+		let anew = false;
+		await insist(async () => {
+			if (this.#membership === void 0 && !this.subscriptions.used()) return;
+			const there = await this.#catchUp(request);
+			const membership = this.#membership;
+			if (membership === void 0 || there === true) return;
+			if (there === void 0 && await isMember(send("update", membership))) return;
+			if (!anew) await enter();
+			anew = true;
+			await send("join", membership);
+		});
+		return anew;
+	}
+	async #catchUp(request) {
+		try {
+			return (await this.#roster.fetch(async () => list(await request("room:presence:get")), this.#roster.catchUp)).some(({ connectionId }) => connectionId === this.#self());
+		} catch (error) {
+			if (error instanceof RelayBoxError && error.code === "too_large") return void 0;
+			throw error;
+		}
+	}
+	async #follow() {
+		const undo = await this.subscriptions.follow(allEvents);
+		try {
+			do
+				await this.#roster.fetch(async () => list(await this.#request("room:presence:get")), this.#roster.learn);
+			while (!this.#roster.whole);
+		} catch (error) {
+			if (!this.#roster.whole) {
+				await undo().catch(() => {});
+				throw error;
+			}
+		}
+		return undo;
 	}
 	async #enter(type, text) {
 		const call = ++this.#calls;
@@ -773,6 +1381,7 @@ var PresenceSet = class {
 			field: "userData",
 			text
 		});
+		this.#owed = void 0;
 		this.#decide(call, { text });
 	}
 	#decide(call, membership) {
@@ -781,6 +1390,18 @@ var PresenceSet = class {
 		this.#membership = membership;
 	}
 };
+function list({ data, revision }) {
+	return Object.defineProperty(Array.isArray(data) ? data : [], "revision", { value: revision ?? 0 });
+}
+async function isMember(update) {
+	try {
+		await update;
+		return true;
+	} catch (error) {
+		if (error instanceof RelayBoxError && (error.code === "not_member" || error.code === "not_in_room")) return false;
+		throw error;
+	}
+}
 //#endregion
 //#region src/room.ts
 const all = "$:subscribe:all";
@@ -796,19 +1417,26 @@ const kind = {
 		fields: { event: name }
 	})
 };
+/** Doing them twice does no harm, so that they are sent again when their socket is lost. */
+const harmless = /:(leave|get|count|unbind|unsubscribe)(:all)?$/;
 var JoinedRoom = class {
 	id;
 	presence;
 	#host;
 	#messages;
-	#held;
+	#phase = "joining";
+	#waiting = /* @__PURE__ */ new Map();
 	#ended;
 	#leaving;
 	constructor(id, host) {
 		this.id = id;
 		this.#host = host;
-		const request = (type, fields, payload) => this.#call(type, fields, payload);
-		this.presence = new PresenceSet(request, host.router);
+		this.presence = new PresenceSet({
+			router: host.router,
+			self: host.self,
+			request: (type, fields, payload) => this.#call(type, fields, payload),
+			report: host.report
+		});
 		this.#messages = new Subscriptions(kind, host.router, ({ type, fields }) => this.#call(type, fields));
 	}
 	/** The leave under way, for who wants to join again after it. */
@@ -834,9 +1462,12 @@ var JoinedRoom = class {
 		if (this.#ended !== void 0) return Promise.resolve();
 		return this.#leaving ??= this.#leave();
 	}
+	/** Whether there is something to restore. */
+	get away() {
+		return this.#phase === "away" && this.#leaving === void 0;
+	}
 	/** Joins, after `before` has settled. Rejects, and ends the room, when the server refuses. */
 	async enter(before) {
-		this.#held = [];
 		try {
 			if (before !== void 0) await before.catch(() => {});
 			await this.#join();
@@ -844,56 +1475,49 @@ var JoinedRoom = class {
 			this.end(error);
 			throw error;
 		}
-		this.#resume();
+		this.#open();
 	}
-	/** The connection is gone; it may come back. */
-	lose(error) {
-		const held = this.#held ?? [];
-		this.#held = void 0;
-		for (const call of held) call.reject(error);
+	/** The socket is gone; another one is on its way. */
+	lose() {
+		if (this.#phase === "open") this.#phase = "away";
+		this.presence.lose();
 	}
-	/** The connection is back: calls wait until {@link restore} is through. */
-	hold() {
-		this.#held ??= [];
-	}
-	/** Puts in place what the server no longer has. Goes on until it is done, refused, or `signal` ends it. */
-	async restore(signal) {
+	/** Puts in place what the server no longer has. Goes on until it is done, refused, or the socket ends. */
+	async restore(recovery) {
+		const { signal, restored } = recovery;
+		const insist = (work) => this.#insist(work, signal);
+		let unsure;
 		try {
-			await this.#insist(() => this.#join(), signal);
+			unsure = await this.#return(recovery);
 		} catch (error) {
-			if (signal.aborted) return;
+			if (this.#over(signal)) return;
 			this.#host.report(error);
 			this.end(error);
 			return;
 		}
-		const request = (type, fields, payload) => this.#insist(() => this.#host.request(type, {
-			roomId: this.id,
-			...fields
-		}, payload), signal);
-		const send = ({ type, fields }) => request(type, fields);
-		const restoring = [
-			...this.#messages.restore(send),
-			...this.presence.subscriptions.restore(send),
-			...this.presence.restore(request)
-		];
-		for (const result of await Promise.allSettled(restoring)) if (result.status === "rejected" && !signal.aborted) this.#host.report(result.reason);
-		if (!signal.aborted) this.#resume();
+		try {
+			const enter = () => unsure ? this.#rejoin(recovery) : Promise.resolve();
+			if (await this.presence.restore(this.#request, insist, enter)) restored.memberships.push(this.id);
+		} catch (error) {
+			if (!this.#over(signal)) this.#host.report(error);
+		}
+		if (!this.#over(signal)) this.#open();
 	}
 	/** Nothing is delivered from here on; every call but the taking back of something rejects with `error`. */
-	end(error) {
+	end(error, told = true) {
 		if (this.#ended !== void 0) return;
 		this.#ended = error;
-		this.lose(error);
+		this.#host.requests.drop(this.#waiting, error);
 		this.#messages.detach();
-		this.presence.subscriptions.detach();
-		this.#host.ended(this);
+		this.presence.end();
+		this.#host.ended(this, told);
 	}
 	async #leave() {
 		try {
-			await this.#call("room:leave");
+			await (this.#phase === "away" ? this.#request("room:leave") : this.#call("room:leave"));
 		} catch (error) {
 			this.#leaving = void 0;
-			if (error instanceof RelayBoxError && error.code === "disconnected") this.end(error);
+			if (error instanceof RelayBoxError && error.code === "disconnected") this.end(error, false);
 			throw error;
 		}
 		this.end(new RelayBoxError({
@@ -903,40 +1527,72 @@ var JoinedRoom = class {
 			message: `room "${this.id}" was left; call relayBox.join() again`
 		}));
 	}
+	async #return(recovery) {
+		const { signal } = recovery;
+		const subscribed = this.#messages.used() || this.presence.subscriptions.used();
+		if (!recovery.gone) {
+			if (subscribed && await this.#subscribe(signal)) return false;
+			if (!subscribed && this.presence.entered) return true;
+			recovery.gone ||= subscribed;
+		}
+		await this.#rejoin(recovery);
+		if (recovery.gone) recovery.restored.rooms.push(this.id);
+		await this.#subscribe(signal);
+		return false;
+	}
+	async #rejoin({ signal, pace }) {
+		await pace.turn(signal);
+		await this.#insist(() => this.#join(), signal);
+	}
+	async #subscribe(signal) {
+		const send = ({ type, fields }) => this.#insist(() => this.#request(type, fields), signal);
+		const errors = (await Promise.allSettled([...this.#messages.restore(send), ...this.presence.subscriptions.restore(send)])).flatMap((result) => result.status === "rejected" ? [result.reason] : []);
+		signal.throwIfAborted();
+		if (errors.some(({ code }) => code === "not_in_room")) return false;
+		for (const error of errors) this.#host.report(error);
+		return true;
+	}
 	async #join() {
-		const { data } = await this.#host.request("room:join", { roomId: this.id });
+		const { data } = await this.#host.requests.request("room:join", { roomId: this.id }, { again: this.#phase === "joining" });
 		const nsp = typeof data === "string" ? data : data?.nspRoomId;
 		if (typeof nsp !== "string") throw protocolError(`the answer to the join of "${this.id}" names no room`);
 		this.#messages.attach(nsp);
 		this.presence.subscriptions.attach(nsp);
 	}
-	#resume() {
-		const held = this.#held ?? [];
-		this.#held = void 0;
-		for (const call of held) call.run();
+	#open() {
+		this.#phase = "open";
+		this.#host.requests.flush(this.#waiting);
 	}
+	#request = (type, fields, payload) => this.#host.requests.request(type, {
+		roomId: this.id,
+		...fields
+	}, {
+		payload,
+		again: type === "room:leave"
+	});
 	#call(type, fields, payload) {
 		if (this.#ended !== void 0) return Promise.reject(this.#ended);
-		const send = () => this.#host.request(type, {
+		const queue = this.#phase === "open" ? void 0 : this.#waiting;
+		return this.#host.requests.request(type, {
 			roomId: this.id,
 			...fields
-		}, payload);
-		const held = this.#held;
-		if (held === void 0) return send();
-		return new Promise((resolve, reject) => {
-			held.push({
-				run: () => void send().then(resolve, reject),
-				reject
-			});
+		}, {
+			payload,
+			queue,
+			again: harmless.test(type)
 		});
 	}
-	async #insist(send, signal) {
+	#over(signal) {
+		return signal.aborted || this.#leaving !== void 0 || this.#ended !== void 0;
+	}
+	async #insist(work, signal) {
 		for (let attempt = 1;; attempt++) {
 			signal.throwIfAborted();
+			if (this.#over(signal)) throw this.#ended ?? /* @__PURE__ */ new Error("the room is being left");
 			try {
-				return await send();
+				return await work();
 			} catch (error) {
-				if (signal.aborted || !(error instanceof RelayBoxError) || !error.retry) throw error;
+				if (this.#over(signal) || !(error instanceof RelayBoxError) || !error.retry) throw error;
 				await pause(error.retryAfterMs ?? delayMs(attempt, this.#host.backoff), signal);
 			}
 		}
@@ -996,6 +1652,12 @@ var PendingRoom = class {
 const defaultPort = 9e3;
 /** Rooms that are put in place at the same time after a reconnect. */
 const roomsAtOnce = 8;
+/**
+* Joins are let through at this pace after a reconnect: two thirds of what the server lets in (30 in 5 s, with
+* publishes and updates), so that the application's own requests find room.
+*/
+const joinsAtOnce = 20;
+const joinEveryMs = 250;
 const acknowledgement = "ds:server:message:acknowledged";
 var RelayBox = class {
 	/** The state of the connection, its facts and its events. */
@@ -1005,6 +1667,7 @@ var RelayBox = class {
 	#router = new Router();
 	#rooms = /* @__PURE__ */ new Map();
 	#host;
+	#left = /* @__PURE__ */ new Set();
 	#socketLife = new AbortController();
 	/** Throws a `RelayBoxError` with code `invalid` for options that can't work. Opens nothing. */
 	constructor(options) {
@@ -1014,28 +1677,35 @@ var RelayBox = class {
 			capMs: reconnect.capMs ?? 1e4
 		};
 		const { label, address } = addressOf(options ?? {});
-		this.#requests = new Requests(timeouts.requestMs ?? 1e4);
+		const requestMs = timeouts.requestMs ?? 1e4;
+		this.#requests = new Requests(requestMs, () => this.#connection.check());
 		this.#connection = new Connection({
 			label,
 			address,
 			WebSocket: socketOf(options),
 			connectMs: timeouts.connectMs ?? 1e4,
+			suspendMs: requestMs,
 			backoff,
 			attempts: reconnect.attempts ?? Infinity
 		}, {
 			opening: () => this.#requests.wait(),
 			ready: (again) => this.#ready(again),
-			lost: (error, again, closeCode) => this.#lost(error, again, closeCode),
+			lost: (error, closeCode) => this.#lost(error, closeCode),
+			suspended: (error) => this.#requests.close(error),
+			ended: (error) => this.#end(error),
+			probe: () => this.#requests.probe(),
 			frame: (frame) => this.#frame(frame)
 		});
 		this.connection = this.#connection;
 		this.#host = {
 			router: this.#router,
 			backoff,
-			request: (type, body, payload) => this.#requests.request(type, body, payload),
+			requests: this.#requests,
+			self: () => this.#connection.id,
 			report: (error) => this.#connection.report(error),
-			ended: (room) => {
+			ended: (room, told) => {
 				if (this.#rooms.get(room.id)?.room === room) this.#rooms.delete(room.id);
+				if (!told) this.#left.add(room.id);
 			}
 		};
 	}
@@ -1090,7 +1760,7 @@ var RelayBox = class {
 			visibility,
 			password,
 			roomName
-		});
+		}, { again: true });
 		return data;
 	}
 	#pending({ room, joined }) {
@@ -1102,23 +1772,43 @@ var RelayBox = class {
 	}
 	#ready(again) {
 		this.#socketLife = new AbortController();
-		this.#requests.open((text) => this.#connection.send(text));
-		return again ? this.#restore(this.#socketLife.signal) : Promise.resolve();
+		this.#requests.open((text) => this.#connection.send(text), () => this.#leaveLeft());
+		return this.#restore(this.#socketLife.signal, again);
 	}
-	#lost(error, again, closeCode) {
+	#lost(error, closeCode) {
 		this.#socketLife.abort(error);
-		this.#requests.close(error, closeCode);
-		for (const { room } of [...this.#rooms.values()]) if (again) room.lose(error);
-		else room.end(error);
+		this.#requests.lose(closeCode);
+		for (const { room } of this.#rooms.values()) room.lose();
 	}
-	async #restore(signal) {
-		const rooms = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.leaving === void 0);
-		for (const room of rooms) room.hold();
-		const next = rooms.values();
+	#end(error) {
+		this.#socketLife.abort(error);
+		for (const { room } of [...this.#rooms.values()]) room.end(error);
+		this.#requests.close(error);
+		this.#left.clear();
+	}
+	#leaveLeft() {
+		for (const roomId of this.#left) this.#requests.request("room:leave", { roomId }, { again: true }).then(() => this.#left.delete(roomId)).catch(() => {});
+	}
+	async #restore(signal, again) {
+		const restored = {
+			resumed: true,
+			rooms: [],
+			memberships: []
+		};
+		if (!again) return restored;
+		const recovery = {
+			signal,
+			pace: new Pace(joinsAtOnce, joinEveryMs),
+			gone: false,
+			restored
+		};
+		const next = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.away).values();
 		const work = async () => {
-			for (const room of next) await room.restore(signal);
+			for (const room of next) await room.restore(recovery);
 		};
 		await Promise.all(Array.from({ length: roomsAtOnce }, work));
+		restored.resumed = restored.rooms.length + restored.memberships.length === 0;
+		return restored;
 	}
 };
 function socketOf(options) {
@@ -1135,11 +1825,13 @@ function addressOf({ apiKey, clientId, url, offline }) {
 	base.protocol = base.protocol.replace("http", "ws");
 	return {
 		label: `${base.protocol}//${base.host}${base.pathname}`,
-		address(connectionId) {
+		address(claim) {
 			const address = new URL(base);
 			address.searchParams.set("apiKey", apiKey);
 			if (clientId !== void 0 && clientId !== null && clientId !== "") address.searchParams.set("clientId", String(clientId));
-			if (connectionId !== void 0) address.searchParams.set("connectionId", connectionId);
+			address.searchParams.set("features", "resume");
+			if (claim !== void 0) address.searchParams.set("connectionId", claim.connectionId);
+			if (claim?.secret !== void 0) address.searchParams.set("resumeSecret", claim.secret);
 			return address.href;
 		}
 	};

@@ -31,3 +31,23 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', stop, { once: true });
   });
 }
+
+/** Lets `burst` through at once and then one every `everyMs`. */
+export class Pace {
+  readonly #everyMs: number;
+  readonly #slackMs: number;
+  #next = 0;
+
+  constructor(burst: number, everyMs: number) {
+    this.#everyMs = everyMs;
+    this.#slackMs = (burst - 1) * everyMs;
+  }
+
+  async turn(signal: AbortSignal): Promise<void> {
+    const now = performance.now();
+    const due = Math.max(now, this.#next);
+    this.#next = due + this.#everyMs;
+    const wait = due - now - this.#slackMs;
+    if (wait > 0) await pause(wait, signal);
+  }
+}

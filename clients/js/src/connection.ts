@@ -2,24 +2,30 @@
 //
 //            open()                first frame
 //   idle ───────────▶ connecting ──────────────▶ connected
-//     ▲                   │ failed: open() rejects    │ socket closed, whatever the code
-//     ├───────────────────┘                           ▼
+//     ▲                   │ failed: open() rejects    │ socket closed, whatever the code,
+//     ├───────────────────┘                           ▼ or did not answer a probe
 //     └──── close(), attempts used up ──────── reconnecting ──first frame──▶ connected
 //                                               │        ▲
 //                                               └─failed─┘  full jitter between attempts
 //
-// At most one socket and one timer exist at any moment: the timer is the deadline of the
-// first frame while a socket opens, and the delay while none does.
+// At most one socket exists at any moment. Timers: the deadline of the first frame while
+// a socket opens, the delay while none does; beside it the outage's (`suspendMs`) while
+// reconnecting, and a probe's while connected.
+//
+// A socket that is given up while the server may still hold it is closed with a code that
+// is no goodbye: a close frame without a code would end the memberships at once.
 
 import { delayMs, type Backoff } from './backoff';
 import { Emitter } from './emitter';
 import { connectFailed, disconnected, protocolError, timedOut, type RelayBoxError } from './errors';
+import { isOffline, watchPlatform } from './platform';
 import type {
   ConnectionEventMap,
   ConnectionEvents,
   ConnectionHandler,
   ConnectionInfo,
   ConnectionState,
+  Restored,
   WebSocketConstructor,
   WebSocketLike,
 } from './types';
@@ -29,24 +35,39 @@ export interface Frame {
   body: Record<string, unknown>;
 }
 
+/** What a lost connection is taken up again with. */
+export interface Claim {
+  connectionId: string;
+  /** Granted by the server with the first frame: proves that the connection is ours. Shown to nobody else. */
+  secret: string | undefined;
+}
+
 /** What the owner is told, each before the users are. */
 export interface ConnectionHooks {
   /** The first connection is being made. */
   opening(): void;
   /** The first frame has come. After a loss (`again`) the promise says when all is in place again. */
-  ready(again: boolean): Promise<void>;
-  /** The connection is gone: for now when `again` is possible, else for good. */
-  lost(error: RelayBoxError, again: boolean, closeCode?: number): void;
+  ready(again: boolean): Promise<Restored>;
+  /** The socket is gone, and another one is on its way. */
+  lost(error: RelayBoxError, closeCode: number): void;
+  /** The outage lasts: nothing waits for its end any more. */
+  suspended(error: RelayBoxError): void;
+  /** The connection is gone for good. */
+  ended(error: RelayBoxError): void;
+  /** Sends something that the server answers at once, whatever the answer. */
+  probe(): void;
   frame(frame: Frame): void;
 }
 
 export interface ConnectionSettings {
-  /** Where to, with the query; `connectionId` is that of the lost connection. */
-  address(connectionId: string | undefined): string;
+  /** Where to, with the query; `claim` is of the lost connection. */
+  address(claim: Claim | undefined): string;
   /** The same without what is secret, for error texts. */
   label: string;
   WebSocket: WebSocketConstructor;
   connectMs: number;
+  /** How long requests wait for the end of an outage. */
+  suspendMs: number;
   backoff: Backoff;
   attempts: number;
 }
@@ -60,9 +81,20 @@ interface Waiter {
 /** A connection that ends sooner than this was none: the next delay goes on from the last one. */
 const stableMs = 5_000;
 
+/** A live server answers a probe in one round trip; a slow phone network takes a second or two. */
+const probeMs = 3_000;
+
+/** A socket that has been opening for longer than this may hang on a network that is no more. */
+const freshMs = 1_000;
+
+/** Not 1000, 1001 or none: those are a goodbye. */
+const abandoned = 4_000;
+
 const firstFrame = 'ds:server:connection:acknowledged';
 
 const ignore = (): void => {};
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
 
 export class Connection implements ConnectionEvents {
   readonly #settings: ConnectionSettings;
@@ -70,10 +102,15 @@ export class Connection implements ConnectionEvents {
   readonly #events = new Emitter<ConnectionEventMap>();
   #state: ConnectionState = 'idle';
   #info: ConnectionInfo | undefined;
+  #secret: string | undefined;
   #socket: WebSocketLike | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer;
+  #outage: Timer;
+  #probe: Timer;
+  #unwatch = ignore;
   #waiter: Waiter | undefined;
   #attempt = 0;
+  #dialedAt = 0;
   #connectedAt = 0;
 
   constructor(settings: ConnectionSettings, hooks: ConnectionHooks) {
@@ -118,12 +155,13 @@ export class Connection implements ConnectionEvents {
     this.#events.emit('error', error);
   }
 
-  /** Connects, or waits for the connection under way. While reconnecting it tries now. */
+  /** Connects, or waits for the connection under way. While reconnecting it tries now, also where the platform says offline. */
   open(): Promise<ConnectionInfo> {
     if (this.#state === 'connected' && this.#info !== undefined) return Promise.resolve(this.#info);
     const waiter = (this.#waiter ??= newWaiter());
     if (this.#state === 'idle') {
       this.#state = 'connecting';
+      this.#unwatch = watchPlatform({ offline: () => this.#offline(), wake: () => this.#wake() });
       this.#hooks.opening();
       this.#dial();
     } else if (this.#state === 'reconnecting' && this.#socket === undefined) {
@@ -145,17 +183,35 @@ export class Connection implements ConnectionEvents {
     this.#socket?.send(text);
   }
 
+  /** Finds out whether the socket still lives; where it does not, takes another one at once. */
+  check(): void {
+    if (this.#state !== 'connected' || this.#probe !== undefined) return;
+    this.#probe = setTimeout(() => {
+      const socket = this.#release();
+      socket?.close(abandoned);
+      this.#lost({ code: 1006, reason: '' }, `no answer within ${probeMs} ms`, true);
+    }, probeMs);
+    this.#hooks.probe();
+  }
+
   #dial(): void {
     clearTimeout(this.#timer);
+    this.#dialedAt = performance.now();
+    if (this.#state === 'reconnecting') this.#attempt = Math.max(1, this.#attempt);
     this.#timer = setTimeout(() => {
-      this.#release()?.close();
+      const socket = this.#release();
+      if (this.#info === undefined) socket?.close();
+      else socket?.close(abandoned);
       this.#failed(timedOut(`connecting to ${this.#settings.label}`, this.#settings.connectMs));
     }, this.#settings.connectMs);
     let socket: WebSocketLike;
+    const claim = this.#info && { connectionId: this.#info.connectionId, secret: this.#secret };
+    const address = this.#settings.address(claim);
     try {
-      socket = new this.#settings.WebSocket(this.#settings.address(this.#info?.connectionId));
+      socket = new this.#settings.WebSocket(address);
     } catch (error) {
-      this.#failed(connectFailed(this.#settings.label, error instanceof Error ? error.message : String(error)));
+      const cause = error instanceof Error ? error.message : String(error);
+      this.#failed(connectFailed(this.#settings.label, cause.replaceAll(address, this.#settings.label)));
       return;
     }
     this.#socket = socket;
@@ -169,6 +225,8 @@ export class Connection implements ConnectionEvents {
   }
 
   #message(data: unknown): void {
+    clearTimeout(this.#probe); // whatever it says: it lives
+    this.#probe = undefined;
     let frame: Partial<Frame>;
     try {
       frame = JSON.parse(String(data));
@@ -186,13 +244,16 @@ export class Connection implements ConnectionEvents {
     const again = this.#state === 'reconnecting';
     if (this.#state === 'connected') return;
     clearTimeout(this.#timer);
-    const { connectionId, clientId, node, graceMs } = body;
+    clearTimeout(this.#outage);
+    const { connectionId, clientId, node, graceMs, resumeSecret } = body;
     const info: ConnectionInfo = {
       connectionId: String(connectionId),
       clientId: clientId === undefined || clientId === null ? undefined : String(clientId),
       node: typeof node === 'string' ? node : undefined,
       graceMs: typeof graceMs === 'number' ? graceMs : undefined,
     };
+    // A server sends it once: what has it already is not sent it again.
+    if (typeof resumeSecret === 'string') this.#secret = resumeSecret;
     this.#info = info;
     this.#state = 'connected';
     this.#connectedAt = performance.now();
@@ -203,8 +264,8 @@ export class Connection implements ConnectionEvents {
     this.#waiter = undefined;
     this.#events.emit('connect', info);
     if (!again) return;
-    void restored.then(() => {
-      if (this.#state === 'connected' && this.#socket === socket) this.#events.emit('reconnected', attempts);
+    void restored.then((what) => {
+      if (this.#state === 'connected' && this.#socket === socket) this.#events.emit('reconnected', attempts, what);
     });
   }
 
@@ -212,17 +273,21 @@ export class Connection implements ConnectionEvents {
     const { code = 1006, reason = '' } = event ?? {};
     this.#release();
     const why = reason === '' ? cause : reason;
-    if (this.#state !== 'connected') {
-      this.#failed(connectFailed(this.#settings.label, why === '' && code !== 1006 ? `closed with ${code}` : why));
-      return;
-    }
+    if (this.#state === 'connected') this.#lost({ code, reason }, why, false);
+    else this.#failed(connectFailed(this.#settings.label, why === '' && code !== 1006 ? `closed with ${code}` : why));
+  }
+
+  #lost({ code, reason }: { code: number; reason: string }, why: string, now: boolean): void {
     if (performance.now() - this.#connectedAt >= stableMs) this.#attempt = 0;
     this.#state = 'reconnecting';
-    const lost = disconnected(`the connection was lost (close code ${code}${why === '' ? '' : `, ${why}`})`);
-    this.#hooks.lost(lost, true, code);
+    this.#hooks.lost(disconnected(`the connection was lost (close code ${code}${why === '' ? '' : `, ${why}`})`), code);
+    this.#outage = setTimeout(() => {
+      this.#hooks.suspended(disconnected(`the connection is not back after ${this.#settings.suspendMs} ms`));
+      this.#events.emit('suspended');
+    }, this.#settings.suspendMs);
     this.#events.emit('disconnect', { code, reason, reconnecting: true });
     // A handler may have called disconnect() or connect().
-    if (this.#state === 'reconnecting' && this.#socket === undefined) this.#retry();
+    if (this.#state === 'reconnecting' && this.#socket === undefined) this.#retry(now);
   }
 
   #failed(error: RelayBoxError): void {
@@ -233,28 +298,54 @@ export class Connection implements ConnectionEvents {
       return;
     }
     this.report(error);
-    if (this.#state === 'reconnecting' && this.#socket === undefined) this.#retry();
+    if (this.#state === 'reconnecting' && this.#socket === undefined) this.#retry(false);
   }
 
-  #retry(): void {
+  #retry(now: boolean): void {
     if (this.#attempt >= this.#settings.attempts) {
       const attempts = this.#attempt;
       this.#idle(disconnected(`gave up after ${attempts} attempts`));
       this.#events.emit('reconnect_failed', attempts);
       return;
     }
+    if (isOffline()) {
+      this.#events.emit('offline');
+      return; // until #wake
+    }
     this.#attempt++;
-    const ms = delayMs(this.#attempt, this.#settings.backoff);
+    const ms = now ? 0 : delayMs(this.#attempt, this.#settings.backoff);
     this.#timer = setTimeout(() => this.#dial(), ms);
     this.#events.emit('reconnecting', this.#attempt, ms);
   }
 
+  // The network is gone, or so the platform says: a node on this very machine is still there.
+  #offline(): void {
+    if (this.#state === 'reconnecting' && this.#socket === undefined) {
+      clearTimeout(this.#timer);
+      this.#events.emit('offline');
+    } else {
+      this.check();
+    }
+  }
+
+  #wake(): void {
+    if (this.#state === 'connected') this.check();
+    if (this.#state !== 'reconnecting' || isOffline()) return;
+    if (this.#socket !== undefined && performance.now() - this.#dialedAt < freshMs) return;
+    this.#release()?.close(abandoned);
+    this.#dial();
+  }
+
   #idle(error: RelayBoxError): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#outage);
+    this.#unwatch();
+    this.#unwatch = ignore;
     this.#state = 'idle';
     this.#info = undefined;
+    this.#secret = undefined;
     this.#attempt = 0;
-    this.#hooks.lost(error, false);
+    this.#hooks.ended(error);
     this.#waiter?.reject(error);
     this.#waiter = undefined;
   }
@@ -265,6 +356,8 @@ export class Connection implements ConnectionEvents {
     const socket = this.#socket;
     this.#socket = undefined;
     clearTimeout(this.#timer);
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
     if (socket === undefined) return undefined;
     socket.onmessage = null;
     socket.onclose = null;

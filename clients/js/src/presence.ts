@@ -2,12 +2,15 @@
 
 import { encode, type Ack, type Payload } from './requests';
 import { RelayBoxError } from './errors';
+import { MembersMap } from './members';
+import { Roster } from './roster';
 import { Subscriptions, type Handler, type Kind, type Router, type Send } from './subscriptions';
 import type {
   GetOptions,
   JsonInput,
   Member,
   MemberList,
+  Members,
   Presence,
   PresenceEventName,
   PresenceHandler,
@@ -16,6 +19,9 @@ import type {
 
 /** Sends a request of the room this set is in. */
 export type RoomRequest = (type: string, fields?: object, payload?: Payload) => Promise<Ack>;
+
+/** Does it again while the server says that it may succeed later. */
+export type Insist = <T>(work: () => Promise<T>) => Promise<T>;
 
 const kind: Kind = {
   type: (nsp, name) => `${nsp}:$:presence:${name}`,
@@ -34,18 +40,43 @@ interface Membership {
   text: string | undefined;
 }
 
+/** What the set needs of its room. */
+export interface PresenceHost {
+  readonly router: Router;
+  /** This connection's id. */
+  self(): string | undefined;
+  request: RoomRequest;
+  /** Tells what no call can be told. */
+  report(error: RelayBoxError): void;
+}
+
 export class PresenceSet implements Presence {
   readonly #request: RoomRequest;
+  readonly #self: () => string | undefined;
+  readonly #roster: Roster;
+  readonly members: Members;
   readonly subscriptions: Subscriptions;
   #membership: Membership | undefined;
+  // A leave that the server may not know of, with its data.
+  #owed: Membership | undefined;
   // Acknowledgements may overtake each other: only the latest call decides what we have.
   #calls = 0;
   #decidedBy = 0;
 
-  constructor(request: RoomRequest, router: Router) {
+  constructor({ router, self, request, report }: PresenceHost) {
     this.#request = request;
+    this.#self = self;
+    const members: MembersMap = new MembersMap(
+      (this.#roster = new Roster({
+        follows: (name) => this.subscriptions.used(name),
+        tell: (event) => this.subscriptions.tell(event.event, event),
+        changed: (id, before) => members.changed(id, before),
+      })),
+      { open: () => this.#follow(), report },
+    );
+    this.members = members;
     const send: Send = ({ type, fields }) => request(type, fields);
-    this.subscriptions = new Subscriptions(kind, router, send);
+    this.subscriptions = new Subscriptions(kind, router, send, this.#roster);
   }
 
   async join(data?: JsonInput): Promise<void> {
@@ -62,21 +93,27 @@ export class PresenceSet implements Presence {
     const before = this.#membership;
     // From the call on, whatever becomes of it: a reconnect must not bring back who wanted to go.
     this.#decide(call, undefined);
+    const owed = (this.#owed = { text });
     try {
       await this.#request('room:presence:leave', {}, { field: 'userData', text });
+      if (this.#owed === owed) this.#owed = undefined;
     } catch (error) {
       if (!(error instanceof RelayBoxError)) throw error;
       if (error.code === 'not_in_room') return; // the room was left, and the membership with it
-      if (error.status !== undefined && this.#decidedBy === call) this.#membership = before;
+      if (error.status !== undefined && this.#decidedBy === call) {
+        this.#membership = before;
+        this.#owed = undefined;
+      }
       throw error;
     }
   }
 
   async get<T = unknown>(options: GetOptions = {}): Promise<MemberList<T>> {
-    const { data, revision } = await this.#request('room:presence:get', { limit: options.limit });
-    const members = (Array.isArray(data) ? data : []) as Member<T>[];
-    // Not enumerable: the list stays an array like any other to those who compare or copy it.
-    return Object.defineProperty(members, 'revision', { value: revision ?? 0 }) as MemberList<T>;
+    if (options.limit !== undefined) return list<T>(await this.#request('room:presence:get', { limit: options.limit }));
+    return this.#roster.fetch(
+      async () => list(await this.#request('room:presence:get')),
+      this.#roster.learn,
+    ) as Promise<MemberList<T>>;
   }
 
   async getCount(): Promise<number> {
@@ -96,16 +133,82 @@ export class PresenceSet implements Presence {
     return this.subscriptions.unsubscribe(first, handler);
   }
 
-  /** Joins again, with the last data, where this connection was a member. */
-  restore(request: RoomRequest): Promise<unknown>[] {
-    const membership = this.#membership;
-    if (membership === undefined) return [];
-    return [request('room:presence:join', {}, { field: 'userData', text: membership.text })];
+  /** Whether this connection is a member, as far as we know. */
+  get entered(): boolean {
+    return this.#membership !== undefined;
+  }
+
+  /** The socket is gone. */
+  lose(): void {
+    this.#roster.lose();
+  }
+
+  /** The room is no more. */
+  end(): void {
+    void this.members.close();
+    this.subscriptions.detach();
+    this.#roster.end();
+    this.#membership = this.#owed = undefined;
+  }
+
+  /**
+   * After an outage, once the room and its subscriptions are in place: handlers are told what they missed, and
+   * what the server no longer has of our membership is made anew. Answers whether that was so. A join that was
+   * kept must not be sent again, since it would be an event, also where the answer to one was lost: hence the list.
+   * `enter` sees to it that a join finds the room.
+   */
+  async restore(request: RoomRequest, insist: Insist, enter: () => Promise<void>): Promise<boolean> {
+    const send = (word: string, { text }: Membership): Promise<Ack> => request(`room:presence:${word}`, {}, { field: 'userData', text });
+    const owed = this.#owed;
+    if (this.#membership === undefined && owed !== undefined) {
+      await insist(() => send('leave', owed));
+      if (this.#owed === owed) this.#owed = undefined;
+    }
+    let anew = false;
+    await insist(async () => {
+      if (this.#membership === undefined && !this.subscriptions.used()) return;
+      const there = await this.#catchUp(request);
+      const membership = this.#membership;
+      if (membership === undefined || there === true) return;
+      if (there === undefined && (await isMember(send('update', membership)))) return;
+      if (!anew) await enter();
+      anew = true;
+      await send('join', membership);
+    });
+    return anew;
+  }
+
+  // Whether we are a member; undefined where the room is too large to be told.
+  async #catchUp(request: RoomRequest): Promise<boolean | undefined> {
+    try {
+      const all = await this.#roster.fetch(async () => list(await request('room:presence:get')), this.#roster.catchUp);
+      return all.some(({ connectionId }) => connectionId === this.#self());
+    } catch (error) {
+      if (error instanceof RelayBoxError && error.code === 'too_large') return undefined;
+      throw error;
+    }
+  }
+
+  // For `members`: its events, and its first list.
+  async #follow(): Promise<Unsubscribe> {
+    const undo = await this.subscriptions.follow(allEvents);
+    try {
+      // A list that comes in an outage is left to restore().
+      do await this.#roster.fetch(async () => list(await this.#request('room:presence:get')), this.#roster.learn);
+      while (!this.#roster.whole);
+    } catch (error) {
+      if (!this.#roster.whole) {
+        await undo().catch(() => {});
+        throw error;
+      }
+    }
+    return undo;
   }
 
   async #enter(type: string, text: string | undefined): Promise<void> {
     const call = ++this.#calls;
     await this.#request(type, {}, { field: 'userData', text });
+    this.#owed = undefined;
     this.#decide(call, { text });
   }
 
@@ -113,5 +216,21 @@ export class PresenceSet implements Presence {
     if (call < this.#decidedBy) return;
     this.#decidedBy = call;
     this.#membership = membership;
+  }
+}
+
+// Not enumerable: the list stays an array like any other to those who compare or copy it.
+function list<T>({ data, revision }: Ack): MemberList<T> {
+  const members = (Array.isArray(data) ? data : []) as Member<T>[];
+  return Object.defineProperty(members, 'revision', { value: revision ?? 0 }) as MemberList<T>;
+}
+
+async function isMember(update: Promise<Ack>): Promise<boolean> {
+  try {
+    await update;
+    return true;
+  } catch (error) {
+    if (error instanceof RelayBoxError && (error.code === 'not_member' || error.code === 'not_in_room')) return false;
+    throw error;
   }
 }

@@ -1,10 +1,10 @@
 // The client: puts the parts together and owns the rooms.
 
-import { type Backoff } from './backoff';
-import { Connection, type Frame } from './connection';
+import { Pace, type Backoff } from './backoff';
+import { Connection, type Claim, type Frame } from './connection';
 import { invalid, type RelayBoxError } from './errors';
 import { Requests } from './requests';
-import { JoinedRoom, PendingRoom, type RoomHost } from './room';
+import { JoinedRoom, PendingRoom, type Recovery, type RoomHost } from './room';
 import { Router } from './subscriptions';
 import type {
   ConnectionEvents,
@@ -13,6 +13,7 @@ import type {
   CreateOptions,
   JoiningRoom,
   RelayBoxOptions,
+  Restored,
   WebSocketConstructor,
 } from './types';
 
@@ -20,6 +21,13 @@ const defaultPort = 9000;
 
 /** Rooms that are put in place at the same time after a reconnect. */
 const roomsAtOnce = 8;
+
+/**
+ * Joins are let through at this pace after a reconnect: two thirds of what the server lets in (30 in 5 s, with
+ * publishes and updates), so that the application's own requests find room.
+ */
+const joinsAtOnce = 20;
+const joinEveryMs = 250;
 
 const acknowledgement = 'ds:server:message:acknowledged';
 
@@ -36,6 +44,8 @@ export class RelayBox {
   readonly #router = new Router();
   readonly #rooms = new Map<string, Entry>();
   readonly #host: RoomHost;
+  // Rooms that were left without the server's knowing.
+  readonly #left = new Set<string>();
   // Ends what is under way on the present socket.
   #socketLife = new AbortController();
 
@@ -44,20 +54,25 @@ export class RelayBox {
     const { reconnect = {}, timeouts = {} } = options ?? {};
     const backoff: Backoff = { baseMs: reconnect.baseMs ?? 500, capMs: reconnect.capMs ?? 10_000 };
     const { label, address } = addressOf(options ?? {});
-    this.#requests = new Requests(timeouts.requestMs ?? 10_000);
+    const requestMs = timeouts.requestMs ?? 10_000;
+    this.#requests = new Requests(requestMs, () => this.#connection.check());
     this.#connection = new Connection(
       {
         label,
         address,
         WebSocket: socketOf(options),
         connectMs: timeouts.connectMs ?? 10_000,
+        suspendMs: requestMs,
         backoff,
         attempts: reconnect.attempts ?? Infinity,
       },
       {
         opening: () => this.#requests.wait(),
         ready: (again) => this.#ready(again),
-        lost: (error, again, closeCode) => this.#lost(error, again, closeCode),
+        lost: (error, closeCode) => this.#lost(error, closeCode),
+        suspended: (error) => this.#requests.close(error),
+        ended: (error) => this.#end(error),
+        probe: () => this.#requests.probe(),
         frame: (frame) => this.#frame(frame),
       },
     );
@@ -65,10 +80,12 @@ export class RelayBox {
     this.#host = {
       router: this.#router,
       backoff,
-      request: (type, body, payload) => this.#requests.request(type, body, payload),
+      requests: this.#requests,
+      self: () => this.#connection.id,
       report: (error) => this.#connection.report(error),
-      ended: (room) => {
+      ended: (room, told) => {
         if (this.#rooms.get(room.id)?.room === room) this.#rooms.delete(room.id);
+        if (!told) this.#left.add(room.id);
       },
     };
   }
@@ -123,7 +140,7 @@ export class RelayBox {
   /** Makes a room known without joining it; one that exists is no error. */
   async create(roomId: string, options: CreateOptions = {}): Promise<CreatedRoom> {
     const { visibility, password, roomName } = options;
-    const { data } = await this.#requests.request('room:create', { roomId, visibility, password, roomName });
+    const { data } = await this.#requests.request('room:create', { roomId, visibility, password, roomName }, { again: true });
     return data as CreatedRoom;
   }
 
@@ -136,31 +153,43 @@ export class RelayBox {
     else this.#router.dispatch(type, body);
   }
 
-  #ready(again: boolean): Promise<void> {
+  #ready(again: boolean): Promise<Restored> {
     this.#socketLife = new AbortController();
-    this.#requests.open((text) => this.#connection.send(text));
-    return again ? this.#restore(this.#socketLife.signal) : Promise.resolve();
+    this.#requests.open((text) => this.#connection.send(text), () => this.#leaveLeft());
+    return this.#restore(this.#socketLife.signal, again);
   }
 
-  #lost(error: RelayBoxError, again: boolean, closeCode?: number): void {
+  #lost(error: RelayBoxError, closeCode: number): void {
     this.#socketLife.abort(error);
-    this.#requests.close(error, closeCode);
-    for (const { room } of [...this.#rooms.values()]) {
-      if (again) room.lose(error);
-      else room.end(error);
+    this.#requests.lose(closeCode);
+    for (const { room } of this.#rooms.values()) room.lose();
+  }
+
+  #end(error: RelayBoxError): void {
+    this.#socketLife.abort(error);
+    for (const { room } of [...this.#rooms.values()]) room.end(error);
+    this.#requests.close(error);
+    this.#left.clear();
+  }
+
+  // A connection that is resumed may still be in rooms that were left while there was no socket.
+  #leaveLeft(): void {
+    for (const roomId of this.#left) {
+      this.#requests.request('room:leave', { roomId }, { again: true }).then(() => this.#left.delete(roomId)).catch(() => {});
     }
   }
 
-  // The server keeps nothing of a lost connection, so that everything is put in place again. This is the
-  // one place that will differ when a connection can be resumed: then only what the server no longer has.
-  async #restore(signal: AbortSignal): Promise<void> {
-    const rooms = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.leaving === undefined);
-    for (const room of rooms) room.hold();
-    const next = rooms.values();
+  async #restore(signal: AbortSignal, again: boolean): Promise<Restored> {
+    const restored: Restored = { resumed: true, rooms: [], memberships: [] };
+    if (!again) return restored;
+    const recovery: Recovery = { signal, pace: new Pace(joinsAtOnce, joinEveryMs), gone: false, restored };
+    const next = [...this.#rooms.values()].map(({ room }) => room).filter((room) => room.away).values();
     const work = async (): Promise<void> => {
-      for (const room of next) await room.restore(signal);
+      for (const room of next) await room.restore(recovery);
     };
     await Promise.all(Array.from({ length: roomsAtOnce }, work));
+    restored.resumed = restored.rooms.length + restored.memberships.length === 0;
+    return restored;
   }
 }
 
@@ -175,7 +204,7 @@ function socketOf(options: RelayBoxOptions): WebSocketConstructor {
 
 function addressOf({ apiKey, clientId, url, offline }: RelayBoxOptions): {
   label: string;
-  address(connectionId: string | undefined): string;
+  address(claim: Claim | undefined): string;
 } {
   if (typeof apiKey !== 'string' || apiKey === '') throw invalid('apiKey is required: "appId.keyId:secret"', 'apiKey');
   if (clientId !== undefined && clientId !== null && typeof clientId !== 'string' && !Number.isFinite(clientId)) {
@@ -190,11 +219,13 @@ function addressOf({ apiKey, clientId, url, offline }: RelayBoxOptions): {
   base.protocol = base.protocol.replace('http', 'ws');
   return {
     label: `${base.protocol}//${base.host}${base.pathname}`,
-    address(connectionId) {
+    address(claim) {
       const address = new URL(base);
       address.searchParams.set('apiKey', apiKey);
       if (clientId !== undefined && clientId !== null && clientId !== '') address.searchParams.set('clientId', String(clientId));
-      if (connectionId !== undefined) address.searchParams.set('connectionId', connectionId);
+      address.searchParams.set('features', 'resume');
+      if (claim !== undefined) address.searchParams.set('connectionId', claim.connectionId);
+      if (claim?.secret !== undefined) address.searchParams.set('resumeSecret', claim.secret);
       return address.href;
     },
   };

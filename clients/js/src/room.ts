@@ -1,28 +1,44 @@
 // One room of one connection.
 //
 //   enter() ──▶ joining ──ack──▶ open ──▶ ended (left, refused, disconnected)
-//                  ▲   calls wait, in order     │
-//                  └────── hold() ◀─────────────┘ the connection is back: restore(), then the calls go on
+//                  │               │ ▲
+//            calls wait,      lose() restore(), then the calls that waited
+//             in order             ▼ │
+//                                 away: calls wait, each until its own deadline
 //
-// Calls made without a connection are not held: they are refused at once, for nobody
-// can say how long they would wait.
+// restore() makes anew only what the server no longer has. How it learns that: the requests that
+// subscribe do no harm where the subscription was kept, and are refused with NotInRoomError where the room was
+// not. A room without subscriptions is told by its membership, and joined anew where there is neither.
 
-import { delayMs, pause, type Backoff } from './backoff';
+import { delayMs, pause, type Backoff, type Pace } from './backoff';
 import { protocolError, RelayBoxError } from './errors';
 import { PresenceSet, type RoomRequest } from './presence';
-import { encode, type Ack, type Payload } from './requests';
-import { Subscriptions, type Handler, type Kind, type Request, type Router } from './subscriptions';
-import type { JoiningRoom, JsonInput, Message, MessageHandler, Room, Unsubscribe } from './types';
+import { encode, type Ack, type Payload, type Queue, type Requests } from './requests';
+import { Subscriptions, type Handler, type Kind, type Router } from './subscriptions';
+import type { JoiningRoom, JsonInput, Message, MessageHandler, Restored, Room, Unsubscribe } from './types';
 
 /** What a room needs of its client. */
 export interface RoomHost {
   readonly router: Router;
   readonly backoff: Backoff;
-  request(type: string, body: object, payload?: Payload): Promise<Ack>;
+  readonly requests: Requests;
+  /** This connection's id. */
+  self(): string | undefined;
   /** Tells what no call can be told. */
   report(error: RelayBoxError): void;
-  /** The room is no more. */
-  ended(room: JoinedRoom): void;
+  /** The room is no more; `told` says whether the server knows. */
+  ended(room: JoinedRoom, told: boolean): void;
+}
+
+/** One socket that came after a lost one. */
+export interface Recovery {
+  /** The end of that socket. */
+  readonly signal: AbortSignal;
+  /** For joins, which the server lets in few of. */
+  readonly pace: Pace;
+  /** The server has kept nothing: a room has told so. */
+  gone: boolean;
+  readonly restored: Restored;
 }
 
 const all = '$:subscribe:all';
@@ -34,26 +50,29 @@ const kind: Kind = {
   unbind: (name) => ({ type: 'room:subscription:unbind', fields: { event: name } }),
 };
 
-interface Held {
-  run(): void;
-  reject(error: RelayBoxError): void;
-}
+/** Doing them twice does no harm, so that they are sent again when their socket is lost. */
+const harmless = /:(leave|get|count|unbind|unsubscribe)(:all)?$/;
 
 export class JoinedRoom implements Room {
   readonly id: string;
   readonly presence: PresenceSet;
   readonly #host: RoomHost;
   readonly #messages: Subscriptions;
-  // Calls that wait for the join; undefined when they need not.
-  #held: Held[] | undefined;
+  #phase: 'joining' | 'open' | 'away' = 'joining';
+  // Calls that wait for the room, unless it is open.
+  readonly #waiting: Queue = new Map();
   #ended: RelayBoxError | undefined;
   #leaving: Promise<void> | undefined;
 
   constructor(id: string, host: RoomHost) {
     this.id = id;
     this.#host = host;
-    const request: RoomRequest = (type, fields, payload) => this.#call(type, fields, payload);
-    this.presence = new PresenceSet(request, host.router);
+    this.presence = new PresenceSet({
+      router: host.router,
+      self: host.self,
+      request: (type, fields, payload) => this.#call(type, fields, payload),
+      report: host.report,
+    });
     this.#messages = new Subscriptions(kind, host.router, ({ type, fields }) => this.#call(type, fields));
   }
 
@@ -85,9 +104,13 @@ export class JoinedRoom implements Room {
     return (this.#leaving ??= this.#leave());
   }
 
+  /** Whether there is something to restore. */
+  get away(): boolean {
+    return this.#phase === 'away' && this.#leaving === undefined;
+  }
+
   /** Joins, after `before` has settled. Rejects, and ends the room, when the server refuses. */
   async enter(before?: Promise<void>): Promise<void> {
-    this.#held = [];
     try {
       if (before !== undefined) await before.catch(() => {});
       await this.#join();
@@ -95,62 +118,55 @@ export class JoinedRoom implements Room {
       this.end(error as RelayBoxError);
       throw error;
     }
-    this.#resume();
+    this.#open();
   }
 
-  /** The connection is gone; it may come back. */
-  lose(error: RelayBoxError): void {
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const call of held) call.reject(error);
+  /** The socket is gone; another one is on its way. */
+  lose(): void {
+    if (this.#phase === 'open') this.#phase = 'away';
+    this.presence.lose();
   }
 
-  /** The connection is back: calls wait until {@link restore} is through. */
-  hold(): void {
-    this.#held ??= [];
-  }
-
-  /** Puts in place what the server no longer has. Goes on until it is done, refused, or `signal` ends it. */
-  async restore(signal: AbortSignal): Promise<void> {
+  /** Puts in place what the server no longer has. Goes on until it is done, refused, or the socket ends. */
+  async restore(recovery: Recovery): Promise<void> {
+    const { signal, restored } = recovery;
+    const insist = <T>(work: () => Promise<T>): Promise<T> => this.#insist(work, signal);
+    let unsure: boolean;
     try {
-      await this.#insist(() => this.#join(), signal);
+      unsure = await this.#return(recovery);
     } catch (error) {
-      if (signal.aborted) return;
+      if (this.#over(signal)) return;
       this.#host.report(error as RelayBoxError);
       this.end(error as RelayBoxError);
       return;
     }
-    const request: RoomRequest = (type, fields, payload) =>
-      this.#insist(() => this.#host.request(type, { roomId: this.id, ...fields }, payload), signal);
-    const send = ({ type, fields }: Request): Promise<Ack> => request(type, fields);
-    const restoring = [
-      ...this.#messages.restore(send),
-      ...this.presence.subscriptions.restore(send),
-      ...this.presence.restore(request),
-    ];
-    for (const result of await Promise.allSettled(restoring)) {
-      if (result.status === 'rejected' && !signal.aborted) this.#host.report(result.reason);
+    try {
+      const enter = (): Promise<void> => (unsure ? this.#rejoin(recovery) : Promise.resolve());
+      if (await this.presence.restore(this.#request, insist, enter)) restored.memberships.push(this.id);
+    } catch (error) {
+      if (!this.#over(signal)) this.#host.report(error as RelayBoxError);
     }
-    if (!signal.aborted) this.#resume();
+    if (!this.#over(signal)) this.#open();
   }
 
   /** Nothing is delivered from here on; every call but the taking back of something rejects with `error`. */
-  end(error: RelayBoxError): void {
+  end(error: RelayBoxError, told = true): void {
     if (this.#ended !== undefined) return;
     this.#ended = error;
-    this.lose(error);
+    this.#host.requests.drop(this.#waiting, error);
     this.#messages.detach();
-    this.presence.subscriptions.detach();
-    this.#host.ended(this);
+    this.presence.end();
+    this.#host.ended(this, told);
   }
 
   async #leave(): Promise<void> {
     try {
-      await this.#call('room:leave');
+      // Not behind what waits for a room that is put in place again: that would only be to leave it.
+      await (this.#phase === 'away' ? this.#request('room:leave') : this.#call('room:leave'));
     } catch (error) {
       this.#leaving = undefined;
       // Refused, so still in it. A leave that went down with its connection was one all the same.
-      if (error instanceof RelayBoxError && error.code === 'disconnected') this.end(error);
+      if (error instanceof RelayBoxError && error.code === 'disconnected') this.end(error, false);
       throw error;
     }
     this.end(
@@ -163,8 +179,39 @@ export class JoinedRoom implements Room {
     );
   }
 
+  // The room and its subscriptions. Answers whether the room may still not be there: only its membership can tell.
+  async #return(recovery: Recovery): Promise<boolean> {
+    const { signal } = recovery;
+    const subscribed = this.#messages.used() || this.presence.subscriptions.used();
+    if (!recovery.gone) {
+      if (subscribed && (await this.#subscribe(signal))) return false;
+      if (!subscribed && this.presence.entered) return true;
+      recovery.gone ||= subscribed;
+    }
+    await this.#rejoin(recovery);
+    if (recovery.gone) recovery.restored.rooms.push(this.id);
+    await this.#subscribe(signal);
+    return false;
+  }
+
+  async #rejoin({ signal, pace }: Recovery): Promise<void> {
+    await pace.turn(signal);
+    await this.#insist(() => this.#join(), signal);
+  }
+
+  // Answers whether the server still has the room.
+  async #subscribe(signal: AbortSignal): Promise<boolean> {
+    const send = ({ type, fields }: { type: string; fields: object }): Promise<Ack> => this.#insist(() => this.#request(type, fields), signal);
+    const results = await Promise.allSettled([...this.#messages.restore(send), ...this.presence.subscriptions.restore(send)]);
+    const errors = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as RelayBoxError] : []));
+    signal.throwIfAborted();
+    if (errors.some(({ code }) => code === 'not_in_room')) return false;
+    for (const error of errors) this.#host.report(error);
+    return true;
+  }
+
   async #join(): Promise<void> {
-    const { data } = await this.#host.request('room:join', { roomId: this.id });
+    const { data } = await this.#host.requests.request('room:join', { roomId: this.id }, { again: this.#phase === 'joining' });
     // The object of today's server or the text of the older ones (wire protocol 6.2).
     const nsp = typeof data === 'string' ? data : (data as { nspRoomId?: unknown } | null)?.nspRoomId;
     if (typeof nsp !== 'string') throw protocolError(`the answer to the join of "${this.id}" names no room`);
@@ -172,30 +219,35 @@ export class JoinedRoom implements Room {
     this.presence.subscriptions.attach(nsp);
   }
 
-  #resume(): void {
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const call of held) call.run();
+  #open(): void {
+    this.#phase = 'open';
+    this.#host.requests.flush(this.#waiting);
   }
+
+  // Past what waits.
+  readonly #request: RoomRequest = (type, fields, payload) =>
+    this.#host.requests.request(type, { roomId: this.id, ...fields }, { payload, again: type === 'room:leave' });
 
   #call(type: string, fields?: object, payload?: Payload): Promise<Ack> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
-    const send = (): Promise<Ack> => this.#host.request(type, { roomId: this.id, ...fields }, payload);
-    const held = this.#held;
-    if (held === undefined) return send();
-    return new Promise((resolve, reject) => {
-      held.push({ run: () => void send().then(resolve, reject), reject });
-    });
+    const queue = this.#phase === 'open' ? undefined : this.#waiting;
+    return this.#host.requests.request(type, { roomId: this.id, ...fields }, { payload, queue, again: harmless.test(type) });
+  }
+
+  // The rest of a restore is for nothing.
+  #over(signal: AbortSignal): boolean {
+    return signal.aborted || this.#leaving !== undefined || this.#ended !== undefined;
   }
 
   // Again and again while the server says that it may succeed later.
-  async #insist<T>(send: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  async #insist<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted(); // what is sent now would go to the next socket
+      if (this.#over(signal)) throw this.#ended ?? new Error('the room is being left');
       try {
-        return await send();
+        return await work();
       } catch (error) {
-        if (signal.aborted || !(error instanceof RelayBoxError) || !error.retry) throw error;
+        if (this.#over(signal) || !(error instanceof RelayBoxError) || !error.retry) throw error;
         await pause(error.retryAfterMs ?? delayMs(attempt, this.#host.backoff), signal);
       }
     }

@@ -1,8 +1,8 @@
 // Who is called for which frame.
 //
-//   frame.type ─▶ Router ─▶ Topic (one room, one event name) ─▶ each handler, its own copy
+//   frame.type ─▶ Router ─▶ Topic (one room, one event name) ─▶ [inlet] ─▶ each handler, its own copy
 //
-// The first handler of a topic asks the server for its events (bind), the last one that goes
+// The inlet of presence drops what was told before (roster.ts). The first handler of a topic asks the server for its events (bind), the last one that goes
 // says that they are not wanted any more (unbind). A handler is in place before the request
 // leaves, so that no event is lost between the server's answer and the caller's hearing of it.
 
@@ -22,6 +22,16 @@ export interface Kind {
   /** Without a name: everything of this kind. */
   unbind(name?: string): Request;
 }
+
+/** What stands between the socket and the handlers of a topic. */
+export interface Inlet {
+  /** Hands to `tell` what handlers are to be told. */
+  hear(body: Record<string, unknown>, tell: (body: Record<string, unknown>) => void): void;
+  /** The events of that name are not followed any more. */
+  lapsed(name: string): void;
+}
+
+const straight: Inlet = { hear: (body, tell) => tell(body), lapsed: () => {} };
 
 export interface Request {
   type: string;
@@ -50,21 +60,35 @@ export class Router {
   }
 }
 
+interface Entry {
+  /** Without one the entry keeps the events coming for the SDK itself. */
+  handler: Handler | undefined;
+}
+
 class Topic {
   readonly #name: string;
   readonly #kind: Kind;
-  readonly #entries = new Set<{ handler: Handler }>();
+  readonly #inlet: Inlet;
+  readonly #entries = new Set<Entry>();
   // The bind that holds; undefined while the events are not wanted.
   #bound: Promise<unknown> | undefined;
+  /** The server may still send them: it was never told that they are not wanted. */
+  owed = false;
   #type: string | undefined;
 
-  constructor(name: string, kind: Kind) {
+  constructor(name: string, kind: Kind, inlet: Inlet) {
     this.#name = name;
     this.#kind = kind;
+    this.#inlet = inlet;
   }
 
   get used(): boolean {
     return this.#entries.size > 0;
+  }
+
+  /** Whether the SDK itself wants the events. */
+  get kept(): boolean {
+    return [...this.#entries].some(({ handler }) => handler === undefined);
   }
 
   attach(router: Router, nsp: string): void {
@@ -79,16 +103,21 @@ class Topic {
   }
 
   /** Returns what takes the handler back; its promise settles with the server's answer. */
-  async add(handler: Handler, send: Send): Promise<Unsubscribe> {
-    const entry = { handler };
+  async add(handler: Handler | undefined, send: Send): Promise<Unsubscribe> {
+    const entry: Entry = { handler };
     this.#entries.add(entry);
-    const bound = (this.#bound ??= send(this.#kind.bind(this.#name)));
-    try {
-      await bound;
-    } catch (error) {
-      this.#entries.delete(entry);
-      if (this.#bound === bound) this.#bound = undefined;
-      throw error;
+    for (;;) {
+      const bound = (this.#bound ??= send(this.#kind.bind(this.#name)));
+      try {
+        await bound;
+        break;
+      } catch (error) {
+        // One that went down with its socket is made good by the reconnect's.
+        if (this.#bound !== undefined && this.#bound !== bound && this.#entries.has(entry)) continue;
+        this.#entries.delete(entry);
+        if (this.#bound === bound) this.#bound = undefined;
+        throw error;
+      }
     }
     return () => {
       this.#entries.delete(entry);
@@ -98,7 +127,7 @@ class Topic {
 
   remove(handler: Handler | undefined, send: Send): Promise<void> {
     for (const entry of this.#entries) {
-      if (handler === undefined || entry.handler === handler) this.#entries.delete(entry);
+      if (entry.handler !== undefined && (handler === undefined || entry.handler === handler)) this.#entries.delete(entry);
     }
     return this.#settle(send);
   }
@@ -107,29 +136,36 @@ class Topic {
   clear(): void {
     this.#entries.clear();
     this.#bound = undefined;
+    this.#inlet.lapsed(this.#name);
   }
 
-  /** Asks again on a connection that knows nothing of this topic. */
-  rebind(send: Send): Promise<unknown> {
-    const bound = send(this.#kind.bind(this.#name));
-    this.#bound = bound;
-    return bound;
+  /** Asks again on a socket whose server may know nothing of this topic; undefined: nothing to ask. */
+  restore(send: Send): Promise<unknown> | undefined {
+    if (this.used) return (this.#bound = send(this.#kind.bind(this.#name)));
+    if (!this.owed) return undefined;
+    this.owed = false;
+    return send(this.#kind.unbind(this.#name));
   }
 
   deliver(body: Record<string, unknown>): void {
-    if (!this.#kind.accepts(this.#name, body)) return;
-    const entries = [...this.#entries];
+    if (this.#kind.accepts(this.#name, body)) this.#inlet.hear(body, this.tell);
+  }
+
+  readonly tell = (body: Record<string, unknown>): void => {
+    const entries = [...this.#entries].filter(({ handler }) => handler !== undefined);
     for (const [i, entry] of entries.entries()) {
-      if (!this.#entries.has(entry)) continue;
+      if (!this.#entries.has(entry) || entry.handler === undefined) continue;
       // Each gets its own, the last one the frame's: what one does to its event must not reach another.
       call(entry.handler, [i < entries.length - 1 ? structuredClone(body) : body]);
     }
-  }
+  };
 
   async #settle(send: Send): Promise<void> {
     if (this.#entries.size > 0 || this.#bound === undefined) return;
     this.#bound = undefined;
-    await quietly(send(this.#kind.unbind(this.#name)));
+    this.#inlet.lapsed(this.#name);
+    this.owed = true;
+    this.owed = !(await quietly(send(this.#kind.unbind(this.#name))));
   }
 }
 
@@ -138,13 +174,21 @@ export class Subscriptions {
   readonly #kind: Kind;
   readonly #router: Router;
   readonly #send: Send;
+  readonly #inlet: Inlet;
   readonly #topics = new Map<string, Topic>();
   #nsp: string | undefined;
 
-  constructor(kind: Kind, router: Router, send: Send) {
+  constructor(kind: Kind, router: Router, send: Send, inlet: Inlet = straight) {
     this.#kind = kind;
     this.#router = router;
     this.#send = send;
+    this.#inlet = inlet;
+  }
+
+  /** Whether anyone wants events, or those of that name. */
+  used(name?: string): boolean {
+    if (name !== undefined) return this.#topics.get(name)?.used ?? false;
+    return [...this.#topics.values()].some((topic) => topic.used);
   }
 
   /** The room's name on this connection is known: events can come. */
@@ -166,6 +210,11 @@ export class Subscriptions {
   /** One handler for several names: all of them, or none and the first error. */
   async subscribe(names: readonly string[], handler: Handler): Promise<Unsubscribe> {
     if (typeof handler !== 'function') throw invalid('the handler is not a function', 'handler');
+    return this.follow(names, handler);
+  }
+
+  /** The same; without a handler it only keeps the events coming. */
+  async follow(names: readonly string[], handler?: Handler): Promise<Unsubscribe> {
     const results = await Promise.allSettled(names.map((name) => this.#topic(name).add(handler, this.#send)));
     const undo = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     const unsubscribe = async (): Promise<void> => {
@@ -183,21 +232,33 @@ export class Subscriptions {
     await Promise.all(topics.map((topic) => topic?.remove(handler, this.#send)));
   }
 
+  /** Calls the handlers of an event that no frame brought. */
+  tell(name: string, body: object): void {
+    this.#topics.get(name)?.tell(body as Record<string, unknown>);
+  }
+
   /** The topics with handlers, as requests to send again; `send` goes past the room's queue. */
   restore(send: Send): Promise<unknown>[] {
-    return [...this.#topics.values()].filter((topic) => topic.used).map((topic) => topic.rebind(send));
+    return [...this.#topics.values()].map((topic) => topic.restore(send)).filter((request) => request !== undefined);
   }
 
   async #unsubscribeAll(): Promise<void> {
-    const used = [...this.#topics.values()].some((topic) => topic.used);
-    for (const topic of this.#topics.values()) topic.clear();
-    if (used) await quietly(this.#send(this.#kind.unbind()));
+    const topics = [...this.#topics.values()].filter((topic) => topic.used);
+    if (topics.some((topic) => topic.kept)) {
+      await Promise.all(topics.map((topic) => topic.remove(undefined, this.#send)));
+      return;
+    }
+    if (topics.length === 0) return;
+    for (const topic of topics) topic.clear();
+    for (const topic of topics) topic.owed = true;
+    const told = await quietly(this.#send(this.#kind.unbind()));
+    for (const topic of topics) topic.owed = !told;
   }
 
   #topic(name: string): Topic {
     const known = this.#topics.get(name);
     if (known !== undefined) return known;
-    const topic = new Topic(name, this.#kind);
+    const topic = new Topic(name, this.#kind, this.#inlet);
     this.#topics.set(name, topic);
     if (this.#nsp !== undefined) topic.attach(this.#router, this.#nsp);
     return topic;
@@ -205,11 +266,13 @@ export class Subscriptions {
 }
 
 // Without a connection or a room there is nothing to take back: that is what was asked for.
-async function quietly(request: Promise<unknown>): Promise<void> {
+// Answers whether the server knows.
+async function quietly(request: Promise<unknown>): Promise<boolean> {
   try {
     await request;
   } catch (error) {
-    if (error instanceof RelayBoxError && (error.code === 'disconnected' || error.code === 'not_in_room')) return;
-    throw error;
+    if (!(error instanceof RelayBoxError) || (error.code !== 'disconnected' && error.code !== 'not_in_room')) throw error;
+    return error.code !== 'disconnected';
   }
+  return true;
 }

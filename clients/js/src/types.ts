@@ -51,6 +51,38 @@ export interface Member<T = unknown> {
   data?: T;
 }
 
+/** A member in `presence.members`. `timestamp` is when it joined, `revision` that of its latest change. */
+export type PresentMember<T = unknown> = Readonly<Omit<Member<T>, 'event'>>;
+
+/** What changed in `presence.members` since the last call; who came and went between two calls is not told. */
+export interface MembersChange<T = unknown> {
+  joined: PresentMember<T>[];
+  updated: PresentMember<T>[];
+  /** As they were last. */
+  left: PresentMember<T>[];
+}
+
+/**
+ * Who is present, by connection id, in the order of joining. It follows the room by itself from the moment
+ * that it is asked for, over reconnects too. During an outage it stays as it was.
+ * Its objects are everyone's: do not change them; an update puts a new one in the place of the old.
+ */
+export interface Members<T = unknown> extends ReadonlyMap<string, PresentMember<T>> {
+  /** The revision of the room at which the map is true; 0: an empty room, or not known yet. */
+  readonly revision: number;
+  /** Whether the map is what the server says: false before the first list, and from a loss on until it has caught up. */
+  readonly live: boolean;
+  /** Resolves with the map once it is true; rejects with what the server said. After that it can be called again. */
+  ready(): Promise<Members<T>>;
+  /**
+   * Calls `listener` after changes, once for all that came with one frame: the first list, and what an
+   * outage hid, are one call each. Returns what takes it back.
+   */
+  onChange(listener: (change: MembersChange<T>, members: Members<T>) => void): () => void;
+  /** Follows no more, and forgets everyone; the next `ready()` or `onChange()` begins anew. */
+  close(): Promise<void>;
+}
+
 /** The members, newest join first, and the revision of the room at which the list is true. */
 export type MemberList<T = unknown> = Member<T>[] & { readonly revision: number };
 
@@ -78,6 +110,8 @@ export interface GetOptions {
 
 /** The presence set of one room. Calls made while the room is still joining wait for it, in order. */
 export interface Presence {
+  /** A live map of who is present. Asking for it begins nothing: `ready()` and `onChange()` do. */
+  readonly members: Members;
   /** Makes this connection a member, with `data`; again: replaces its data. Needs a `clientId`. */
   join(data?: JsonInput): Promise<void>;
   /** Replaces this member's data. Rejects with `not_member` when this connection is not a member. */
@@ -154,6 +188,16 @@ export interface DisconnectInfo {
   reconnecting: boolean;
 }
 
+/** What a reconnect found. The arrays hold room ids. */
+export interface Restored {
+  /** The server had kept everything: nobody saw a leave, and nothing had to be made anew. */
+  resumed: boolean;
+  /** Rooms that had to be joined anew. */
+  rooms: string[];
+  /** Presence sets that had to be joined anew: there, others saw this connection leave and join. */
+  memberships: string[];
+}
+
 /** The events of `relayBox.connection` and the arguments of their handlers. */
 export interface ConnectionEventMap {
   /** A socket is being opened, at first or again. */
@@ -166,7 +210,11 @@ export interface ConnectionEventMap {
   /** Attempt number `attempt` begins in `delayMs`. */
   reconnecting: [attempt: number, delayMs: number];
   /** Back after `attempts`: rooms, subscriptions and memberships are in place again. */
-  reconnected: [attempts: number];
+  reconnected: [attempts: number, restored: Restored];
+  /** The platform says that there is no network: attempts wait until it says otherwise, or `connect()` is called. */
+  offline: [];
+  /** The outage lasts for `timeouts.requestMs`: what waited for its end was rejected, and calls are refused until `connect`. */
+  suspended: [];
   /** Given up after `attempts` (only where `reconnect.attempts` is set). */
   reconnect_failed: [attempts: number];
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { delayMs } from '../src/backoff';
 import { RelayBox, RelayBoxError } from '../src/index';
@@ -31,7 +32,7 @@ describe('options', () => {
   };
 
   test('the default address is ws://localhost:9000/core, with the key and the client in the query', () => {
-    expect(address({})).toBe('ws://localhost:9000/core?apiKey=app1.key1%3Asecret&clientId=ana');
+    expect(address({})).toBe('ws://localhost:9000/core?apiKey=app1.key1%3Asecret&clientId=ana&features=resume');
   });
 
   test.each([
@@ -43,7 +44,7 @@ describe('options', () => {
   });
 
   test.each([[undefined], [null], ['']])('clientId %o is none', (clientId) => {
-    expect(address({ clientId })).toBe('ws://localhost:9000/core?apiKey=app1.key1%3Asecret');
+    expect(address({ clientId })).toBe('ws://localhost:9000/core?apiKey=app1.key1%3Asecret&features=resume');
   });
 
   test.each([
@@ -80,7 +81,7 @@ describe('options', () => {
   test("the platform's WebSocket is taken when none is passed", () => {
     vi.stubGlobal('WebSocket', ScriptedSocket);
     void new RelayBox({ apiKey: 'a.b:c' }).connect();
-    expect(ScriptedSocket.last.url).toBe('ws://localhost:9000/core?apiKey=a.b%3Ac');
+    expect(ScriptedSocket.last.url).toBe('ws://localhost:9000/core?apiKey=a.b%3Ac&features=resume');
     vi.unstubAllGlobals();
   });
 });
@@ -221,7 +222,7 @@ describe('disconnect()', () => {
     const { relayBox, socket } = await connected();
     socket.end();
     expect(relayBox.connection.state).toBe('reconnecting');
-    expect(vi.getTimerCount()).toBe(1);
+    expect(vi.getTimerCount()).toBe(2); // the delay, and how long requests wait
     relayBox.disconnect();
     expect(vi.getTimerCount()).toBe(0);
     vi.runAllTimers();
@@ -276,7 +277,7 @@ describe('reconnecting', () => {
     next.hello({ node: 'f2' });
     await vi.advanceTimersByTimeAsync(0);
     expect(words(log)).toEqual(['disconnect', 'reconnecting', 'connecting', 'connect', 'reconnected']);
-    expect(log.at(-1)).toEqual(['reconnected', 1]);
+    expect(log.at(-1)).toEqual(['reconnected', 1, { resumed: true, rooms: [], memberships: [] }]);
     expect(relayBox.node).toBe('f2');
     vi.mocked(Math.random).mockRestore();
   });
@@ -310,11 +311,12 @@ describe('reconnecting', () => {
   test('an attempt without a first frame ends at the deadline and the next one follows', async () => {
     const { relayBox, socket } = await connected({ timeouts: { connectMs: 3_000 } });
     socket.end();
-    vi.runOnlyPendingTimers();
+    vi.advanceTimersToNextTimer();
     const silent = ScriptedSocket.last;
     vi.advanceTimersByTime(3_000);
-    expect(silent.closedWith).toEqual([]);
-    vi.runOnlyPendingTimers();
+    // Not a goodbye: the server may have resumed the connection on it.
+    expect(silent.closedWith).toEqual([4_000]);
+    vi.advanceTimersToNextTimer();
     expect(ScriptedSocket.last).not.toBe(silent);
     ScriptedSocket.last.hello();
     expect(relayBox.connection.state).toBe('connected');
@@ -339,7 +341,7 @@ describe('reconnecting', () => {
     socket.end();
     const back = relayBox.connect();
     expect(ScriptedSocket.all).toHaveLength(2);
-    expect(vi.getTimerCount()).toBe(1);
+    expect(vi.getTimerCount()).toBe(2); // the first frame's deadline, and how long requests wait
     ScriptedSocket.last.hello({ node: 'f3' });
     expect((await back).node).toBe('f3');
   });
@@ -387,6 +389,54 @@ describe('reconnecting', () => {
     expect(await failure(relayBox.connect())).toMatchObject({ code: 'disconnected' });
     expect(ScriptedSocket.last.closedWith).toEqual([]);
     expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+describe('the proof that a connection is ours', () => {
+  const secret = 's3cr3t-of-the-first-frame';
+
+  test('is asked for, kept, shown at each reconnect, and forgotten with the connection', async () => {
+    const relayBox = client();
+    void relayBox.connect();
+    ScriptedSocket.last.hello({ features: ['resume'], resumeSecret: secret });
+    const shown = (): unknown => {
+      const query = new URL(ScriptedSocket.last.url).searchParams;
+      return [query.get('features'), query.get('connectionId'), query.get('resumeSecret')];
+    };
+    expect(shown()).toEqual(['resume', null, null]);
+    for (let n = 0; n < 2; n++) {
+      ScriptedSocket.last.end();
+      void relayBox.connect();
+      expect(shown()).toEqual(['resume', 'app1:0123456789abcdef0123', secret]);
+      ScriptedSocket.last.hello(); // whose it is already is not told it again
+    }
+    relayBox.disconnect();
+    relayBox.connect().catch(() => {});
+    expect(shown()).toEqual(['resume', null, null]);
+    relayBox.disconnect();
+  });
+
+  test('is in nothing that can be printed', async () => {
+    const relayBox = client();
+    const info = relayBox.connect();
+    ScriptedSocket.last.hello({ features: ['resume'], resumeSecret: secret });
+    const log: unknown[] = [await info];
+    for (const name of names) relayBox.connection.on(name, (...args: unknown[]) => log.push(...args));
+    class Refusing extends ScriptedSocket {
+      constructor(url: string) {
+        super(url);
+        throw new SyntaxError(`the address ${url} is not one`);
+      }
+    }
+    const refused = client({ WebSocket: Refusing });
+    log.push(await failure(refused.connect()));
+    ScriptedSocket.last.end();
+    ScriptedSocket.last.end(1006, 'bye');
+    log.push(relayBox, relayBox.connection, refused);
+    const printed = `${inspect(log, { depth: 9, showHidden: true })}${JSON.stringify(log)}${log.map(String).join()}`;
+    expect(printed).not.toContain(secret);
+    expect(printed).not.toContain('key1');
+    relayBox.disconnect();
   });
 });
 

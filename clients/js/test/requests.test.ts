@@ -13,9 +13,9 @@ test('a request is the envelope of the protocol, with a fresh ackId each', async
   const frames: any[] = [];
   const requests = new Requests(1_000);
   requests.open((text) => frames.push(JSON.parse(text)));
-  void requests.request('room:presence:join', { roomId: 'myRoom' }, { field: 'userData', text: '{"a":1}' });
-  void requests.request('room:presence:join', { roomId: 'myRoom' }, { field: 'userData', text: undefined });
-  void requests.request('nothing', {}, { field: 'data', text: '0' });
+  void requests.request('room:presence:join', { roomId: 'myRoom' }, { payload: { field: 'userData', text: '{"a":1}' } });
+  void requests.request('room:presence:join', { roomId: 'myRoom' }, { payload: { field: 'userData', text: undefined } });
+  void requests.request('nothing', {}, { payload: { field: 'data', text: '0' } });
   expect(frames).toEqual([
     { type: 'ds:client:room:presence:join', body: { roomId: 'myRoom', userData: { a: 1 } }, ackId: expect.any(String) },
     { type: 'ds:client:room:presence:join', body: { roomId: 'myRoom' }, ackId: expect.any(String) },
@@ -44,6 +44,8 @@ test('without an answer it rejects with `timeout` after 10 s; the answer that co
   vi.advanceTimersByTime(9_999);
   expect(vi.getTimerCount()).toBe(1);
   vi.advanceTimersByTime(1);
+  // Whether the socket lives at all is then found out.
+  expect(socket.types).toEqual(['room:join', 'auth:user:unsubscribe']);
   expect(await joining).toMatchObject({ name: 'TimeoutError', code: 'timeout', retry: true, message: 'room:join was not answered within 10000 ms' });
   socket.acknowledge(socket.sent[0]!, { data: 'app1:myRoom' });
   expect(vi.getTimerCount()).toBe(0);
@@ -57,7 +59,7 @@ test('the deadline is an option', async () => {
   expect(await creating).toMatchObject({ code: 'timeout' });
 });
 
-test('whatever waits when the socket closes rejects with `disconnected`, also what waits for a room', async () => {
+test('whatever waits when the socket is lost and not back in time rejects with `disconnected`, also what waits for a room', async () => {
   const { relayBox, socket } = await connected();
   ScriptedSocket.answer = () => null;
   const room = relayBox.join('myRoom');
@@ -66,6 +68,7 @@ test('whatever waits when the socket closes rejects with `disconnected`, also wh
     failure(room.publish('message', 1)), failure(relayBox.create('other')), failure(room.leave()),
   ];
   socket.end(1011, 'internal');
+  vi.advanceTimersByTime(10_000);
   for (const one of waiting) expect(await one).toMatchObject({ name: 'DisconnectedError', code: 'disconnected', retry: true });
   relayBox.disconnect();
   expect(vi.getTimerCount()).toBe(0);
@@ -134,8 +137,10 @@ test('a close with 1009 is the fault of the largest request under way: only the 
   const small = failure(room.publish('message', 1));
   const large = failure(room.publish('message', 'x'.repeat(300_000)));
   socket.end(1009, 'message too big');
-  expect(await small).toMatchObject({ code: 'disconnected', retry: true });
   expect(await large).toMatchObject({ name: 'PayloadTooLargeError', code: 'too_large', status: 413, retry: false });
+  vi.advanceTimersByTime(10_000);
+  expect(await small).toMatchObject({ code: 'disconnected', retry: true });
+  relayBox.disconnect();
 });
 
 test.each([

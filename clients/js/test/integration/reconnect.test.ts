@@ -50,20 +50,40 @@ test('after a broken link rooms, subscriptions and the membership are back, with
   for (const [n, kind] of kinds.entries()) expect(kind).toBe(n % 2 === 0 ? 'join' : 'leave');
 });
 
-test('requests under way and requests made meanwhile reject, none hangs', async () => {
+test('requests made in an outage are answered after it; what was under way is answered or rejected, none hangs', async () => {
   const line = await cable(1);
-  const relayBox = await connect(1, { url: line.url, clientId: 'ana', reconnect: { baseMs: 1 } });
+  const relayBox = await connect(1, { url: line.url, clientId: 'ana', reconnect: { baseMs: 1, capMs: 20 } });
   const room = await relayBox.join(freshRoom());
   const lost = happens(relayBox, 'disconnect');
   line.pull();
-  const under = failure(room.presence.join());
+  const under = room.publish('message', 'under way').catch((error: unknown) => error);
   await lost;
-  expect(await under).toMatchObject({ code: 'disconnected', retry: true });
+  const meanwhile = [room.presence.join('meanwhile'), room.publish('message', 'meanwhile')];
+  const back = happens(relayBox, 'reconnected');
+  line.plug();
+  await back;
+  await Promise.all(meanwhile);
+  expect((await room.presence.get()).map(({ data }) => data)).toEqual(['meanwhile']);
+  const settled: any = await under;
+  if (settled instanceof Error) expect(settled).toMatchObject({ code: 'disconnected', retry: true });
+  else expect(settled).toMatchObject({ body: 'under way' });
+});
+
+test('an outage that lasts rejects what waits and refuses the rest', async () => {
+  const line = await cable(1);
+  const relayBox = await connect(1, { url: line.url, clientId: 'ana', reconnect: { baseMs: 1, capMs: 20 }, timeouts: { requestMs: 300 } });
+  const room = await relayBox.join(freshRoom());
+  const suspended = new Promise<void>((resolve) => relayBox.connection.once('suspended', resolve));
+  const lost = happens(relayBox, 'disconnect');
+  line.pull();
+  await lost;
+  const waiting = failure(room.presence.join());
+  await suspended;
+  expect(await waiting).toMatchObject({ code: 'disconnected', retry: true });
   expect(await failure(room.presence.join())).toMatchObject({ code: 'disconnected', retry: true });
   const back = happens(relayBox, 'reconnected');
   line.plug();
   await back;
-  expect(await room.presence.getCount()).toBe(0);
   await room.presence.join();
   expect(await room.presence.getCount()).toBe(1);
 });
