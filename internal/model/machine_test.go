@@ -54,15 +54,14 @@ const clockKey = "model:clock"
 // for Advance, every boundary can be hit to the millisecond, and a failure can
 // be repeated.
 type real struct {
-	t      failer
-	ctx    context.Context
-	c      *redis.Client
-	feed   *redis.PubSub
-	p      string
-	sha    map[string]string
-	now    int64
-	lines  []string
-	stamps []string
+	t     failer
+	ctx   context.Context
+	c     *redis.Client
+	feed  *redis.PubSub
+	p     string
+	sha   map[string]string
+	now   int64
+	lines []string
 }
 
 // mutation changes the source of a script.
@@ -176,16 +175,22 @@ func (r *real) Do(o Op) any {
 		}
 		r.lines = append(r.lines, strings.TrimPrefix(m.Channel, r.p+":")+" "+m.Payload)
 	}
-	v, err := cmd.Result()
-	var answer redis.Error
-	if errors.As(err, &answer) {
-		return Refused(strings.TrimSuffix(answer.Error(), "."))
-	}
+	v, err := answer(o, cmd)
 	r.must(err)
+	return v
+}
+
+// answer is what a script answered to an operation, as the model says it.
+func answer(o Op, cmd *redis.Cmd) (any, error) {
+	v, err := cmd.Result()
+	var refused redis.Error
+	if errors.As(err, &refused) {
+		return Refused(strings.TrimSuffix(refused.Error(), ".")), nil
+	}
 	list, _ := v.([]any)
 	switch o.(type) {
 	case Close:
-		return fields(list)
+		return fields(list), err
 	case Resume:
 		if len(list) == 4 {
 			list[3] = fields(list[3].([]any))
@@ -197,7 +202,7 @@ func (r *real) Do(o Op) any {
 			}
 		}
 	}
-	return v
+	return v, err
 }
 
 func fields(list []any) map[string]string {

@@ -130,7 +130,7 @@ func TestTheDesignKeepsItsInvariants(t *testing.T) {
 func TestTheScriptsAreTheModel(t *testing.T) {
 	r := newReal(t)
 	counts, runs := map[string]int{}, 0
-	check(t, 200, 70, func(t *rapid.T) {
+	check(t, 150, 70, func(t *rapid.T) {
 		r.reset(t)
 		w := newWorld(t, &twin{t, New(begin), r}, draws(t))
 		t.Repeat(w.actions())

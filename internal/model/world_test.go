@@ -62,8 +62,9 @@ type hold struct {
 	fence     int64
 	taken     int64 // when it was taken over: its probes fail one lease later
 	places    map[string]*place
-	adopts    int // not yet answered
-	restored  *hold
+	adopts    int   // not yet answered
+	restored  *hold // what it was before; nil: it began a life of its own
+	life      bool  // it did: opened, or resumed from away
 	sweeping  bool
 }
 
@@ -270,7 +271,9 @@ func (w *world) open(conn string, n *node, number int) {
 	o := Open{conn, 0, n.stamp, "app1", "app1.k1", "bob", grace, "", min(n.until, w.now()+opMS)}
 	w.send(&flight{run: func() {
 		if inc, is := w.do(o).(int64); is {
-			w.newHold(conn, n, o.Stamp, number, inc, inc)
+			if h := w.newHold(conn, n, o.Stamp, number, inc, inc); h != nil {
+				h.life = true
+			}
 		}
 	}})
 }
@@ -294,6 +297,9 @@ func (w *world) newHold(conn string, n *node, stamp string, number int, inc, fro
 
 func (w *world) resumed(o Resume, n *node, number int, own *hold, inc, fence int64, state string, was map[string]string) {
 	w.counts["resume from "+state]++
+	if h := w.socket[o.Conn]; h != nil && number < w.attempt[o.Conn] && h.inc > o.Newest {
+		w.fail("stolen: %s is on a newer socket with inc %d than the one that took it", o.Conn, h.inc)
+	}
 	if state == "live" {
 		for _, old := range w.holds {
 			if old.conn == o.Conn && old.taken == 0 {
@@ -310,6 +316,7 @@ func (w *world) resumed(o Resume, n *node, number int, own *hold, inc, fence int
 		return
 	}
 	h.fence = fence
+	h.life = state == "away"
 	h.restored = w.ever[o.Conn][number64(was["inc"])]
 	gone := was["why"] == "closed" || was["why"] == "kicked"
 	for _, field := range slices.Sorted(maps.Keys(was)) {
@@ -365,8 +372,9 @@ func (w *world) adopt(h *hold, room string) {
 		case string:
 			switch {
 			case strings.HasPrefix(v, "{"):
-				p.member, p.data = true, "?"
+				p.member = true
 				w.counts["adopted"]++
+				w.cameBack(h, room)
 			case v == "OLD":
 				h.adopts++
 				l := Leave{ValidUntil: w.until(h), Room: room, Conn: h.conn, Inc: h.inc, Reason: "timeout"}
@@ -387,6 +395,19 @@ func (w *world) adopt(h *hold, room string) {
 			}
 		}
 	}})
+}
+
+// cameBack looks at a membership that was adopted although the hold before
+// this one knew that there is none: a late join of a still earlier one.
+func (w *world) cameBack(h *hold, room string) {
+	old := h.restored
+	if old == nil || old.adopts > 0 || old.places[room] == nil || old.places[room].member || old.places[room].busy {
+		return
+	}
+	w.counts["adopted a late join"]++
+	if old.life {
+		w.fail("%s is a member of %s again, by a join of an earlier life", h.conn, room)
+	}
 }
 
 // act is one request of a client, or what its socket still had in it.
