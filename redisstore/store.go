@@ -31,6 +31,10 @@ type Options struct {
 	ClockSkew time.Duration // how far the clocks of several masters may differ; with one it counts as 0
 	Retention time.Duration // for how long the rooms of a lost connection can be resumed after its memberships ended
 
+	Grace        time.Duration // the longest grace of a lost socket: for so long missed events are kept. 10 s
+	ReplayEvents int           // missed events that a room keeps at most. 1000
+	ReplayBytes  int           // bytes that they may have. 256 KiB
+
 	DrainGrace time.Duration // grace of what is still connected when the node retires. 20 s
 	DrainTime  time.Duration // how long a drain takes at most: delay + window + 10 s. 45 s
 
@@ -56,6 +60,8 @@ type Store struct {
 	forFeed *redis.Client
 	expired *redis.Client // for notices of expired keys
 	scripts struct{ open, track, untrack, close, detach, finish, join, update, leave, mark script }
+
+	edge presence.Edge // whose connections these are; noEdge until Attach
 
 	lanes      []*lane // one a master
 	feed       *feed
@@ -95,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
-		start: time.Now(), master: opts.Addr,
+		start: time.Now(), master: opts.Addr, edge: noEdge{},
 		control: newClient(opts, o.NodeID, "control", 4),
 		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
 		expired: newClient(opts, o.NodeID, "expired", 1),
@@ -135,6 +141,15 @@ func (o *Options) fill() error {
 	}
 	if o.LeaseBeat == 0 {
 		o.LeaseBeat = 2 * time.Second
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	if o.ReplayEvents == 0 {
+		o.ReplayEvents = 1000
+	}
+	if o.ReplayBytes == 0 {
+		o.ReplayBytes = 256 << 10
 	}
 	if o.DrainGrace == 0 {
 		o.DrainGrace = 20 * time.Second
@@ -214,6 +229,18 @@ func (s *Store) awaitProbe(ctx context.Context) error {
 		}
 	}
 }
+
+// Attach tells the store whose connections it keeps. It must be called before
+// the first operation, once.
+func (s *Store) Attach(e presence.Edge) { s.edge = e }
+
+// noEdge has no connection.
+type noEdge struct{}
+
+func (noEdge) Taken(presence.ConnID, int64)                           {}
+func (noEdge) Late(_ presence.ConnID, answer func(payloads [][]byte)) { answer(nil) }
+func (noEdge) Connections(answer func([]presence.Held))               { answer(nil) }
+func (noEdge) Reclaim(int64)                                          {}
 
 // clock is the store's own clock: nanoseconds since it was opened.
 func (s *Store) clock() int64 { return int64(time.Since(s.start)) }
