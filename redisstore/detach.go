@@ -3,6 +3,7 @@ package redisstore
 import (
 	"slices"
 	"sync"
+	"time"
 
 	presence "presencesets"
 )
@@ -37,7 +38,11 @@ func (s *Store) Detach(d presence.Detachment) {
 	for i, h := range d.Handed {
 		rooms[i] = h.Room
 	}
-	_ = rooms // s.feed.keep(d.App, rooms, d.Grace)
+	if f, ok := any(s.feed).(interface {
+		keep(app string, rooms []string, d time.Duration)
+	}); ok {
+		f.keep(d.App, rooms, d.Grace)
+	}
 	dep.fence = s.silence(d.Conn, d.Inc, d.Unanswered)
 	if s.departures.begin(dep) {
 		s.sessions.Add(-1)
@@ -61,7 +66,13 @@ func (d *departure) cover() {
 		d.covered(nil)
 		return
 	}
-	d.covered(d.handed) // d.all.store.feed.covering(d.handed, d.app, d.unsent, d.covered)
+	if f, ok := any(d.all.store.feed).(interface {
+		covering(list []presence.Handed, app string, unsent int, then func([]presence.Handed))
+	}); ok {
+		f.covering(d.handed, d.app, d.unsent, d.covered)
+		return
+	}
+	d.covered(d.handed)
 }
 
 func (d *departure) covered(list []presence.Handed) {

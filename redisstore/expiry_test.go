@@ -55,7 +55,7 @@ func TestAGraceThatEndsLeavesOnceWhoeverSeesIt(t *testing.T) {
 	const n = 40
 	for i := range n {
 		s := []*Store{a, b}[i%2]
-		c := connect(t, s)
+		c := connectFor(t, s, 300*time.Millisecond)
 		c.enter(t, s, "lobby")
 		c.lose(s)
 	}
@@ -70,6 +70,31 @@ func TestAGraceThatEndsLeavesOnceWhoeverSeesIt(t *testing.T) {
 	if reaped != n {
 		t.Errorf("%v reaped, want %d", reaped, n)
 	}
+	took, seconds := departed(t, a)
+	more, rest := departed(t, b)
+	if took+more != n || seconds+rest < n*0.3 {
+		t.Errorf("%d departures took %v s, want %d, each from the loss of its socket", took+more, seconds+rest, n)
+	}
+}
+
+// departed reads the metric of departures for timeout.
+func departed(t *testing.T, s *Store) (n uint64, seconds float64) {
+	t.Helper()
+	families, err := s.metrics.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "presence_departure_seconds" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if m.GetLabel()[0].GetValue() == "timeout" {
+				n, seconds = m.GetHistogram().GetSampleCount(), m.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	return n, seconds
 }
 
 func TestAGraceEndsWithoutNotices(t *testing.T) {
@@ -133,6 +158,10 @@ func TestARingClaimsAndASecondOneDoesNothing(t *testing.T) {
 	ring() // before its end: somebody resumed it, and it was lost again
 	c.wantState(t, rdb, s.keys, "grace")
 	endGrace(t, rdb, s.keys, c)
+	by.halted.Store(true)
+	ring() // this node ends
+	c.wantState(t, rdb, s.keys, "grace")
+	by.halted.Store(false)
 	ring()
 	ring()
 	wantOneLeaveEach(t, seen, 1, presence.ReasonTimeout)

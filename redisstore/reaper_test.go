@@ -186,7 +186,8 @@ func TestOwnShardsOfADeadNodeComeFirst(t *testing.T) {
 
 func TestAnIndexIsEmptiedWhateverItHolds(t *testing.T) {
 	t.Parallel()
-	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	// A small hash is answered as a whole, whatever COUNT says.
+	srv, prefix := redistest.Start(t, "--hash-max-listpack-entries", "1000"), redistest.Prefix(t)
 	rdb := srv.Client(t)
 	s := idle(t, srv, prefix, "n1")
 	s.reaper.halted.Store(true)
@@ -202,6 +203,19 @@ func TestAnIndexIsEmptiedWhateverItHolds(t *testing.T) {
 	r := newReaper(s)
 	if left, err := r.left(t.Context(), c); err != nil || len(left) != 1 || left[0] != 63 {
 		t.Fatalf("left: got %v, %v; want shard 63", left, err)
+	}
+	calls, _, err := r.scan(t.Context(), c, []int{63})
+	if err != nil || len(calls) < 4 {
+		t.Errorf("%d connections in %d calls, %v; want at most %d a call", 3*orphanChunk+1, len(calls), err, orphanChunk)
+	}
+	if err := rdb.ConfigSet(t.Context(), "hash-max-listpack-entries", "100").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.HSet(t.Context(), index, "one more", "1").Err(); err != nil { // now COUNT counts
+		t.Fatal(err)
+	}
+	if _, more, err := r.scan(t.Context(), c, []int{63}); err != nil || len(more) != 1 {
+		t.Errorf("more behind the first page: got %v, %v; want shard 63", more, err)
 	}
 	if err := r.empty(t.Context(), c, []int{63}); err != nil {
 		t.Fatal(err)

@@ -92,8 +92,8 @@ func ownShards(stamp string, stamps []string) (own [shards]bool) {
 	return own
 }
 
-// weight is the hash of a shard and a stamp: the same in every program that
-// shares a Redis, so that it must not change.
+// weight is the hash of a shard and a stamp. Nodes of all versions that share a
+// Redis should have the same one, so it must not change.
 func weight(shard int, stamp string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(stamp)) // never fails
