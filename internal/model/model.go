@@ -12,6 +12,11 @@
 //	reap.go     claim, finish, orphan; register, beat, condemn, retire, bury
 //	call.go     each operation as the call of its script
 //
+// The tests, from the clearest to the longest: guard_test.go tells for every
+// guard of the scripts the story that it is there for; saga_test.go takes random
+// steps in the world of world_test.go; race_test.go is the real clock and many
+// goroutines. PRESENCE_RAPID_CHECKS and -race.duration make them longer.
+//
 // When a script changes, the operation here changes with it.
 package model
 

@@ -585,6 +585,7 @@ func (r *race) follow(feed *redis.PubSub, ready chan<- struct{}, channels int) {
 }
 
 func TestRace(t *testing.T) {
+	t.Parallel()
 	r := runRace(t, *raceDuration, time.Minute, *raceConns)
 	if wrong := r.wrong.Load(); wrong != nil {
 		t.Error(*wrong)
@@ -611,6 +612,7 @@ func TestRace(t *testing.T) {
 
 // The race's own proof: without one of the guards it finds ghosts.
 func TestTheRaceMissesNoGhost(t *testing.T) {
+	t.Parallel()
 	m := mutation{"untrack", "if ms <= fence then", "if false then"}
 	if r := runRace(t, time.Second, 2*time.Second, 100, m); r.wrong.Load() == nil {
 		t.Error("a race without the fence in untrack ended well")

@@ -70,6 +70,7 @@ type hold struct {
 
 type place struct {
 	tracked, member, left, busy bool
+	quit                        bool // its client left the set, and was told so
 	data                        string
 }
 
@@ -405,6 +406,9 @@ func (w *world) cameBack(h *hold, room string) {
 		return
 	}
 	w.counts["adopted a late join"]++
+	if old.places[room].quit {
+		w.counts["adopted a late join after a leave"]++
+	}
 	if old.life {
 		w.fail("%s is a member of %s again, by a join of an earlier life", h.conn, room)
 	}
@@ -432,7 +436,11 @@ func (w *world) act(h *hold, room string) {
 			}
 		})
 	case choice == 0 && p.member:
-		w.write(h, p, w.leave(h, room, "left"), func(reply any) { p.member = p.member && !answered(reply) })
+		w.write(h, p, w.leave(h, room, "left"), func(reply any) {
+			if answered(reply) {
+				p.member, p.quit = false, true
+			}
+		})
 	case choice == 1:
 		w.leaveRoom(h, room, p)
 	case choice == 2 && p.member:
@@ -447,7 +455,7 @@ func (w *world) act(h *hold, room string) {
 		o := Join{ValidUntil: w.until(h), Stamp: h.stamp, Room: room, Conn: h.conn, Inc: h.inc, Client: `"bob"`}
 		w.write(h, p, o, func(reply any) {
 			if answered(reply) {
-				p.member, p.data = true, ""
+				p.member, p.quit, p.data = true, false, ""
 			}
 		})
 	}
