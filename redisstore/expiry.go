@@ -76,6 +76,7 @@ type claimer struct {
 	store  *Store
 	client *redis.Client
 	claim  script
+	sure   func() bool // this node and its Redis are well, see mayJudge
 	rings  chan ring
 
 	// atomic
@@ -90,7 +91,7 @@ type claimer struct {
 
 func newClaimer(s *Store) *claimer {
 	return &claimer{
-		store: s, client: s.control, claim: newScript("claim"), rings: make(chan ring, ringLimit),
+		store: s, client: s.control, claim: newScript("claim"), sure: s.mayJudge, rings: make(chan ring, ringLimit),
 		lineup: &lineup{},
 		wanted: make(map[presence.ConnID]struct{}), nudged: make(map[presence.ConnID]int64),
 	}
@@ -167,7 +168,7 @@ func (c *claimer) look(ctx context.Context) {
 // may reports whether this node may end what is due.
 func (c *claimer) may() bool {
 	_, _, ok := c.store.lease.window()
-	return ok && !c.halted.Load() && c.store.mayJudge()
+	return ok && !c.halted.Load() && c.sure()
 }
 
 // rung notes a ring of an own shard; false for any other.

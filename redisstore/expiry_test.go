@@ -162,6 +162,10 @@ func TestARingClaimsAndASecondOneDoesNothing(t *testing.T) {
 	ring() // this node ends
 	c.wantState(t, rdb, s.keys, "grace")
 	by.halted.Store(false)
+	by.sure = func() bool { return false }
+	ring() // Redis was started anew, say
+	c.wantState(t, rdb, s.keys, "grace")
+	by.sure = s.mayJudge
 	ring()
 	ring()
 	wantOneLeaveEach(t, seen, 1, presence.ReasonTimeout)

@@ -49,6 +49,7 @@ type reaper struct {
 	client          *redis.Client
 	condemn, orphan script
 	bury            script
+	sure            func() bool // this node and its Redis are well, see mayJudge
 	soon            chan struct{}
 
 	// atomic
@@ -64,7 +65,7 @@ type corpse struct {
 
 func newReaper(s *Store) *reaper {
 	return &reaper{
-		store: s, client: s.control, soon: make(chan struct{}, 1),
+		store: s, client: s.control, sure: s.mayJudge, soon: make(chan struct{}, 1),
 		condemn: newScript("condemn"), orphan: newScript("orphan"), bury: newScript("bury"),
 	}
 }
@@ -95,7 +96,7 @@ func (r *reaper) run(ctx context.Context) {
 // turn looks for dead nodes once, and works on those there are. It blocks for
 // a round trip, and more where a node died.
 func (r *reaper) turn(ctx context.Context) error {
-	if _, _, ok := r.store.lease.window(); !ok || r.halted.Load() || !r.store.mayJudge() {
+	if _, _, ok := r.store.lease.window(); !ok || r.halted.Load() || !r.sure() {
 		return nil
 	}
 	dead, err := r.look(ctx)

@@ -224,3 +224,29 @@ func TestAnIndexIsEmptiedWhateverItHolds(t *testing.T) {
 		t.Error("the index is not empty")
 	}
 }
+
+func TestWhoMayBeWrongCondemnsNobody(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	s.reaper.halted.Store(true)
+	pretend(t, rdb, s.keys, "n2.1", `{}`)
+	pretend(t, rdb, s.keys, "n3.1", `{}`)
+	lapse(t, rdb, s.keys, "n2.1")
+	r := newReaper(s)
+	known := func(stamp string) bool { return rdb.HExists(t.Context(), s.keys.registry(), stamp).Val() }
+	r.sure = func() bool { return false }
+	if err := r.turn(t.Context()); err != nil || !known("n2.1") {
+		t.Errorf("turn of a reaper that is not sure: %v; n2.1 is in the registry: %v", err, known("n2.1"))
+	}
+	r.sure = func() bool { return true }
+	r.halted.Store(true)
+	if err := r.turn(t.Context()); err != nil || !known("n2.1") {
+		t.Errorf("turn of a reaper that has ended: %v; n2.1 is in the registry: %v", err, known("n2.1"))
+	}
+	r.halted.Store(false)
+	if err := r.turn(t.Context()); err != nil || known("n2.1") || !known("n3.1") || !known(s.Stamp()) {
+		t.Errorf("turn: %v; in the registry are n2.1 %v, n3.1 %v, we %v; want all but n2.1", err, known("n2.1"), known("n3.1"), known(s.Stamp()))
+	}
+}
