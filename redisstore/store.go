@@ -61,7 +61,7 @@ type Store struct {
 	expired *redis.Client // for notices of expired keys
 	scripts struct{ open, track, untrack, close, detach, finish, join, update, leave, mark script }
 
-	edge presence.Edge // whose connections these are; noEdge until Attach
+	edge presence.Edge // whose connections these are, see Attach
 
 	lanes      []*lane // one a master
 	feed       *feed
@@ -101,7 +101,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
-		start: time.Now(), master: opts.Addr, edge: noEdge{},
+		start: time.Now(), master: opts.Addr, edge: new(edge),
 		control: newClient(opts, o.NodeID, "control", 4),
 		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
 		expired: newClient(opts, o.NodeID, "expired", 1),
@@ -229,18 +229,6 @@ func (s *Store) awaitProbe(ctx context.Context) error {
 		}
 	}
 }
-
-// Attach tells the store whose connections it keeps. It must be called before
-// the first operation, once.
-func (s *Store) Attach(e presence.Edge) { s.edge = e }
-
-// noEdge has no connection.
-type noEdge struct{}
-
-func (noEdge) Taken(presence.ConnID, int64)                           {}
-func (noEdge) Late(_ presence.ConnID, answer func(payloads [][]byte)) { answer(nil) }
-func (noEdge) Connections(answer func([]presence.Held))               { answer(nil) }
-func (noEdge) Reclaim(int64)                                          {}
 
 // clock is the store's own clock: nanoseconds since it was opened.
 func (s *Store) clock() int64 { return int64(time.Since(s.start)) }
