@@ -17,7 +17,7 @@ if found.err then return 'BROKEN' end
 if found[1] ~= inc then return 'FENCED inc' end
 local fence, value = tonumber(found[2] or 0), found[3]
 if not fence then return 'BROKEN' end
-if only == 'x' and value and string.sub(value, 1, 1) ~= 'x' then return 1 end
+if only == 'x' and room ~= '' and value and string.sub(value, 1, 1) ~= 'x' then return 1 end
 if ms <= fence then -- at `fence` itself its owner's last write may still run
   if room ~= '' and value then call('HSET', session, field, 'x' .. string.sub(value, 2)) end
   return 'LATER'

@@ -63,6 +63,9 @@ func TestUntrackOfARoomWithFlagXOnly(t *testing.T) {
 		e.want("room "+room, sweep(room), int64(1))
 	}
 	e.want("session", e.hash(e.session(bob)), sessionOf(inc, "room:app1:again", "p 0 {}", "room:app1:sub", `- 0 {"bind":["x"]}`))
+	e.must("HSET", e.session(bob), "fence", 5)
+	e.want("a fence that is over", e.run("untrack", []string{e.session(bob)}, inc, "", "", "x"), int64(1))
+	e.want("fence", e.hash(e.session(bob))["fence"], "")
 	e.want("too late", e.run("untrack", []string{e.session(bob)}, inc, "app1:again", past, "x"), refused("FENCED lease"))
 }
 
