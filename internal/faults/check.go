@@ -1,0 +1,550 @@
+package faults
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/redis/go-redis/v9"
+)
+
+// poolSlack is how many links to Redis a node may have opened under load and keep.
+const poolSlack = 32
+
+// answerWithin is invariant 6's 2 s, and one for a busy machine.
+const answerWithin = 3 * time.Second
+
+// reset begins a cell with counts of its own. On the stage, or before it matters.
+func (f *field) reset(r *result) {
+	f.cell = r
+	f.cuts, f.refusals, f.violations = map[ws.StatusCode]int{}, map[string]int{}, map[string]int{}
+	f.resumes, f.acts, f.slowest, f.answers = 0, 0, 0, 0
+	f.hit, f.notes = hit{node: -1}, nil
+	f.crashed = make([]bool, 3)
+	f.clients = slices.DeleteFunc(f.clients, func(c *client) bool { return c.phase == gone })
+	for _, c := range f.clients {
+		for _, s := range c.seats {
+			*s = seat{room: s.room, inRoom: s.inRoom, member: s.member, data: s.data}
+			if s.member {
+				s.begun = 1
+			}
+		}
+	}
+	for _, o := range f.observers {
+		o.begin()
+	}
+}
+
+// measure runs one cell.
+func (f *field) measure(ctx context.Context, c *cell) *result {
+	r := &result{name: c.name}
+	began := time.Now()
+	if err := f.settleObservers(ctx); err != nil {
+		r.fail("before the fault: %v", err)
+		return r
+	}
+	resyncs := f.resyncs()
+	f.st.do(func() {
+		f.reset(r)
+		f.churning = !c.still
+	})
+	warm := time.Second
+	if f.o.Long {
+		warm = 5 * time.Second
+	}
+	if c.still {
+		warm = 0
+	}
+	err := f.pass(ctx, warm)
+	if err == nil {
+		err = c.run(ctx, f)
+	}
+	if err == nil {
+		err = f.pass(ctx, warm)
+	}
+	if err != nil {
+		r.fail("the fault: %v", err)
+	}
+	f.st.do(func() {
+		f.churning = false
+		f.note("quiet, please")
+	})
+	patience := 30*time.Second + f.times.bound(nodeLost)
+	if err := f.until(ctx, patience, "every request is answered and every client back", func() error { return f.allSettled() }); err != nil {
+		r.fail("%v", err)
+	}
+	f.st.do(func() { f.note("everything is answered") })
+	if !c.still {
+		// Whoever is connected can write, and finds out what it has lost.
+		f.st.do(func() {
+			for _, c := range f.clients {
+				for i, s := range c.seats {
+					if c.phase == on && s.member && (i == f.acts%len(c.seats) || s.flaps > 0) {
+						c.todo = append(c.todo, &request{op: opUpdate, seat: s, data: f.datum()})
+					}
+				}
+				c.pump()
+			}
+		})
+		if err := f.until(ctx, patience, "everybody can write", func() error { return f.allSettled() }); err != nil {
+			r.fail("%v", err)
+		}
+	}
+	if err := f.agree(ctx, f.times.bound(halfOpen)+5*time.Second); err != nil {
+		r.fail("%v", err)
+	}
+	f.st.do(func() { f.note("Redis, clients and observers agree, or never will") })
+	after := f.resyncs()
+	f.st.do(func() { f.count(r, c, resyncs, after) })
+	r.took = time.Since(began)
+	f.st.do(func() {
+		for _, k := range f.wrecks {
+			k.close(byReset)
+		}
+		f.wrecks = nil
+		r.notes = f.notes
+	})
+	return r
+}
+
+// settleObservers sees to one observer on each node.
+func (f *field) settleObservers(ctx context.Context) error {
+	f.st.do(func() {
+		there := map[int]bool{}
+		f.observers = slices.DeleteFunc(f.observers, func(o *observer) bool {
+			if o.dead || o.sock == nil || there[o.node] {
+				o.leave()
+				return true
+			}
+			there[o.node] = true
+			return false
+		})
+		for i := range f.nodes {
+			if !there[i] {
+				f.observers = append(f.observers, f.observe(i))
+			}
+		}
+	})
+	return f.until(ctx, time.Minute, "an observer on each node", f.observersReady)
+}
+
+// agree waits until Redis, the clients and the observers know the same.
+func (f *field) agree(ctx context.Context, patience time.Duration) error {
+	late := time.Now().Add(patience)
+	for {
+		held, err := f.held(ctx)
+		if err == nil {
+			f.st.do(func() { err = f.compare(held) })
+			if err == nil {
+				return nil
+			}
+		}
+		if time.Now().After(late) || ctx.Err() != nil {
+			return fmt.Errorf("no agreement within %v: %w", patience, err)
+		}
+		if err := f.pass(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// held reads every room from Redis: connection → data.
+func (f *field) held(ctx context.Context) ([]map[string]string, error) {
+	rooms := make([]map[string]string, f.rooms)
+	for from := 0; from < f.rooms; from += 100 {
+		p := f.keys.Pipeline()
+		var answers []*redis.MapStringStringCmd
+		for i := from; i < min(from+100, f.rooms); i++ {
+			answers = append(answers, p.HGetAll(ctx, "presence:{"+app+":"+f.room(i)+"}:members"))
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			return nil, err
+		}
+		for i, a := range answers {
+			rooms[from+i] = map[string]string{}
+			for conn, value := range a.Val() {
+				if conn == "#" {
+					continue
+				}
+				var m listed
+				if err := json.Unmarshal([]byte(value), &m); err != nil {
+					return nil, fmt.Errorf("%s: %s: %w", f.room(from+i), value, err)
+				}
+				rooms[from+i][app+":"+conn] = string(m.Data)
+			}
+		}
+	}
+	return rooms, nil
+}
+
+// compare is nil when clients, Redis and observers agree; the error counts and shows.
+func (f *field) compare(held []map[string]string) error {
+	believed := make([]map[string]string, f.rooms)
+	for i := range believed {
+		believed[i] = map[string]string{}
+	}
+	for _, c := range f.clients {
+		for _, s := range c.seats {
+			if s.member && c.phase == on {
+				believed[s.room][c.id] = s.data
+			}
+		}
+	}
+	var faults []string
+	for i := range held {
+		faults = append(faults, f.differences("Redis", i, held[i], believed[i], "what the clients were acknowledged")...)
+		for _, o := range f.observers {
+			if !o.dead {
+				faults = append(faults, f.differences(o.name+" at n"+strconv.Itoa(o.node+1), i, o.rooms[i].members, held[i], "Redis")...)
+			}
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d differences: %s", len(faults), strings.Join(faults[:min(len(faults), 6)], "; "))
+}
+
+func (f *field) differences(who string, room int, got, want map[string]string, whose string) (list []string) {
+	if maps.Equal(got, want) {
+		return nil
+	}
+	for id, data := range got {
+		if w, ok := want[id]; !ok {
+			list = append(list, fmt.Sprintf("%s has %s in %s, %s does not", who, id, f.room(room), whose))
+		} else if w != data {
+			list = append(list, fmt.Sprintf("%s has %s of %s in %s, %s %s", who, data, id, f.room(room), whose, w))
+		}
+	}
+	for id := range want {
+		if _, ok := got[id]; !ok {
+			list = append(list, fmt.Sprintf("%s lacks %s in %s, unlike %s", who, id, f.room(room), whose))
+		}
+	}
+	return list
+}
+
+// limit is until when the leave of an end must have come, from its cause.
+func (f *field) limit(e end) time.Duration {
+	usual := f.times.bound(e.kind)
+	limit := usual
+	h := f.hit
+	if h.redis && e.cause.Add(usual).After(h.began) && e.cause.Before(h.repaired.Add(f.times.ttl)) {
+		// What is due waits for its return, and reapers for one lease more.
+		limit = max(limit, h.repaired.Add(max(usual, f.times.ttl+2*time.Second)).Sub(e.cause))
+	}
+	if h.node == e.node && e.cause.Add(usual).After(h.began) && (e.cause.Before(h.repaired) || h.repaired == h.began) {
+		limit = max(limit, h.began.Add(f.times.bound(nodeLost)).Sub(e.cause))
+	}
+	return limit
+}
+
+// count compares what clients did with what observers were told.
+func (f *field) count(r *result, c *cell, before, after []float64) {
+	r.departures = map[kind]*lateness{}
+	h := f.hit
+	for _, o := range f.observers {
+		exact := !o.rebased && !o.dead && !h.lost
+		for i := range before {
+			if after[i] != before[i] && (i == o.node || o.resumed > 0) {
+				exact = false
+			}
+		}
+		if exact {
+			r.exact++
+		}
+		r.observers++
+		if o.dead {
+			r.fail("%s is dead", o.name)
+			continue
+		}
+		r.events += o.events
+		r.twice += o.twice
+		if c.still && o.events > 0 {
+			r.fail("%s was told %d events, want none", o.name, o.events)
+		}
+		if c.keeps && o.lost > 0 {
+			r.fail("%s had to reconnect %d times", o.name, o.lost)
+		}
+		for _, cl := range f.clients {
+			for _, s := range cl.seats {
+				t := o.rooms[s.room].tallies[cl.id]
+				if t == nil {
+					t = &tally{}
+				}
+				v := judge(s, t, exact)
+				r.flaps += v.flapped
+				if v.joins != 0 || v.leaves != 0 {
+					r.wrong++
+					r.gone += v.gone
+					f.violate("joins or leaves are not one a membership", "%s at n%d about %s (%s, phase %d, n%d) in %s: told %d joins, %d leaves %v; begun %d, ended %d %v, flaps %d, unsure %v, member %v",
+						o.name, o.node+1, cl.id, cl.name, cl.phase, cl.node+1, f.room(s.room), t.joins, len(t.leaves), t.leaves, s.begun, len(s.ends), s.ends, s.flaps, s.unsure, s.member)
+				}
+				if h.node == o.node || !exact && !h.redis || v.flapped > 0 {
+					continue // late by itself, or not comparable one by one
+				}
+				for i, e := range s.ends {
+					if i >= len(t.leaves) || e.cause.IsZero() || t.leaves[i].at.IsZero() {
+						continue
+					}
+					l := r.departures[e.kind]
+					if l == nil {
+						l = &lateness{}
+						r.departures[e.kind] = l
+					}
+					took := max(0, t.leaves[i].at.Sub(e.cause))
+					l.add(took, f.limit(e), f.times.bound(e.kind))
+					if e.kind == timeout && h.node != e.node && !h.redis && took < f.times.grace-200*time.Millisecond {
+						f.violate("a leave came before the grace was over", "%s at n%d about %s (%s, of n%d) in %s: lost at %s, leave after %v (%s)",
+							o.name, o.node+1, cl.id, cl.name, e.node+1, f.room(s.room), e.cause.Format("15:04:05.000"), took.Round(time.Millisecond), t.leaves[i].reason)
+					}
+					if took > f.limit(e) {
+						f.violate("a leave came late", "%s at n%d about %s (%s, of n%d) in %s: %v at %s, leave after %v (%s), limit %v",
+							o.name, o.node+1, cl.id, cl.name, e.node+1, f.room(s.room), e.kind, e.cause.Format("15:04:05.000"), took.Round(time.Millisecond), t.leaves[i].reason, f.limit(e).Round(time.Millisecond))
+					}
+				}
+			}
+		}
+	}
+	for _, cl := range f.clients {
+		for _, s := range cl.seats {
+			r.begun += s.begun
+			r.ended += len(s.ends)
+			if s.member {
+				r.members++
+			}
+		}
+	}
+	r.resumes, r.acts, r.slowest, r.answers = f.resumes, f.acts, f.slowest, f.answers
+	for code, n := range f.cuts {
+		r.cuts += n
+		if c.keeps && code != 1013 {
+			r.fail("%d sockets of clients ended (code %d), and none should have", n, code)
+		}
+	}
+	if f.slowest > answerWithin {
+		r.fail("the slowest answer took %v", f.slowest.Round(time.Millisecond))
+	}
+	for _, what := range slices.Sorted(maps.Keys(f.violations)) {
+		r.fail("%s: %d times", what, f.violations[what])
+	}
+}
+
+// resyncs reads each node's count of rooms that were read again.
+func (f *field) resyncs() []float64 {
+	list := make([]float64, len(f.nodes))
+	for i, n := range f.nodes {
+		m, err := n.metrics()
+		if err == nil {
+			list[i] = m["presence_resyncs_total"]
+		}
+	}
+	return list
+}
+
+// metrics reads each metric's sum over its labels.
+func (n *node) metrics() (map[string]float64, error) {
+	c := http.Client{Timeout: 5 * time.Second}
+	res, err := c.Get("http://" + n.admin + "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	sums := map[string]float64{}
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		line := lines.Text()
+		v, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+		if err == nil && !strings.HasPrefix(line, "#") {
+			sums[line[:strings.IndexAny(line, "{ ")]] += v
+		}
+	}
+	return sums, nil
+}
+
+// rss returns the resident bytes of a process.
+func rss(pid int) int64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	var pages, resident int64
+	_, _ = fmt.Sscan(string(b), &pages, &resident)
+	return resident * int64(os.Getpagesize())
+}
+
+// footprint is what nodes and Redis hold while nobody is connected.
+type footprint struct {
+	keys        int64
+	descriptors []int
+	rss         []int64
+}
+
+func (f *field) footprint(ctx context.Context) (p footprint, err error) {
+	if p.keys, err = f.keys.DBSize(ctx).Result(); err != nil {
+		return p, err
+	}
+	for _, n := range f.nodes {
+		if res, err := http.Get("http://" + n.admin + "/debug/pprof/heap?gc=1"); err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+		d, err := descriptors(n.PID())
+		if err != nil {
+			return p, err
+		}
+		p.descriptors = append(p.descriptors, d)
+		p.rss = append(p.rss, rss(n.PID()))
+	}
+	return p, nil
+}
+
+// emptied has everybody go, and waits until nothing is left of them.
+func (f *field) emptied(ctx context.Context, start footprint) *result {
+	r := &result{name: "everybody gone"}
+	began := time.Now()
+	f.st.do(func() {
+		f.reset(r)
+		for i, c := range f.clients {
+			if c.phase == on && i%2 == 0 {
+				c.goFor(closed)
+			} else {
+				c.goFor(timeout)
+			}
+		}
+	})
+	if err := f.agree(ctx, f.times.bound(timeout)+5*time.Second); err != nil {
+		r.fail("%v", err)
+	}
+	f.st.do(func() {
+		zero := make([]float64, len(f.nodes))
+		f.count(r, &cell{}, zero, zero)
+		for _, o := range f.observers {
+			o.leave()
+		}
+		f.observers = nil
+	})
+	var now footprint
+	late := time.Now().Add(f.times.retention + f.times.bound(timeout) + 10*time.Second)
+	for {
+		var err error
+		if now, err = f.footprint(ctx); err != nil {
+			r.fail("%v", err)
+			break
+		}
+		err = nil
+		if now.keys > start.keys {
+			err = fmt.Errorf("DBSIZE is %d, at the start %d: %s", now.keys, start.keys, f.remains(ctx))
+		}
+		for i := range f.nodes {
+			if now.descriptors[i] > start.descriptors[i]+poolSlack {
+				err = errors.Join(err, fmt.Errorf("n%d has %d descriptors, at the start %d", i+1, now.descriptors[i], start.descriptors[i]))
+			}
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(late) {
+			r.fail("%v", err)
+			break
+		}
+		if f.pass(ctx, 500*time.Millisecond) != nil {
+			break
+		}
+	}
+	r.took = time.Since(began)
+	r.remark = fmt.Sprintf("DBSIZE %d → %d; descriptors %v → %v; RSS in MiB %v → %v", start.keys, now.keys, start.descriptors, now.descriptors, mib(start.rss), mib(now.rss))
+	f.st.do(func() { r.notes = f.notes })
+	return r
+}
+
+func mib(list []int64) []int64 {
+	var m []int64
+	for _, b := range list {
+		m = append(m, b>>20)
+	}
+	return m
+}
+
+// remains names some of the keys that are left.
+func (f *field) remains(ctx context.Context) string {
+	keys, err := f.keys.Keys(ctx, "*").Result()
+	if err != nil {
+		return err.Error()
+	}
+	slices.Sort(keys)
+	return strings.Join(keys[:min(len(keys), 8)], " ")
+}
+
+// Run measures the cells of the form and returns their results, the last
+// one of what is left when everybody has gone.
+func Run(ctx context.Context, o Options) ([]*result, error) {
+	only, err := regexp.Compile(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	var results []*result
+	var f *field
+	var start footprint
+	defer func() {
+		if f != nil {
+			_ = f.close() // what went wrong is in the results
+		}
+	}()
+	for i := range cells {
+		c := &cells[i]
+		if o.Only != "" && !only.MatchString(c.name) || o.Only == "" && !o.Long && !c.short {
+			continue
+		}
+		if f == nil {
+			began := time.Now()
+			if f, err = newField(ctx, o); err != nil {
+				return results, err
+			}
+			if start, err = f.footprint(ctx); err != nil {
+				return results, err
+			}
+			if err = f.populate(ctx); err != nil {
+				return results, err
+			}
+			o.Log("%d clients, %d memberships, %d rooms, 3 nodes and observers after %.1f s", o.Clients, o.Clients*o.Each, o.Rooms, time.Since(began).Seconds())
+		}
+		r := f.measure(ctx, c)
+		results = append(results, r)
+		o.Log("%s", r.line())
+		if o.Keep {
+			r.keep(f)
+		}
+		if len(r.failures) > 0 { // what is broken now must not be counted against the next
+			r.keep(f)
+			if err := f.close(); err != nil {
+				o.Log("close: %v", err)
+			}
+			f = nil
+			o.Dir, err = os.MkdirTemp(o.Dir, "next")
+			if err != nil {
+				return results, err
+			}
+		}
+		if ctx.Err() != nil {
+			return results, ctx.Err()
+		}
+	}
+	if f != nil {
+		r := f.emptied(ctx, start)
+		results = append(results, r)
+		o.Log("%s", r.line())
+		if len(r.failures) > 0 {
+			r.keep(f)
+		}
+	}
+	return results, nil
+}

@@ -1,0 +1,144 @@
+package faults
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// result is one row of the table.
+type result struct {
+	name       string
+	took       time.Duration
+	members    int // at the end
+	begun      int // memberships, with those that were there at the start
+	ended      int
+	wrong      int // pairs of observer and membership with other than one join and one leave
+	gone       int // leaves of who is connected
+	flaps      int // leaves that the fault excuses
+	events     int
+	twice      int // events told again after a resume
+	resumes    int
+	acts       int
+	answers    int
+	cuts       int // sockets of clients that ended, and not by them
+	slowest    time.Duration
+	exact      int // observers that missed nothing
+	observers  int
+	departures map[kind]*lateness
+	remark     string
+	failures   []string
+	notes      []string
+}
+
+func (r *result) fail(format string, args ...any) {
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+func (r *result) verdict() string {
+	if len(r.failures) > 0 {
+		return "FAILED"
+	}
+	return "ok"
+}
+
+// departed is the departure times beside their bounds.
+func (r *result) departed() string {
+	var list []string
+	for k := range kinds {
+		l := r.departures[k]
+		if l == nil {
+			continue
+		}
+		s := fmt.Sprintf("%v %.2f/%.2f ≤ %.0f s", k, l.p50().Seconds(), l.max().Seconds(), l.bound.Seconds())
+		if l.max() > l.bound {
+			s += fmt.Sprintf(" (moved by up to %.1f)", l.moved.Seconds())
+		}
+		list = append(list, s)
+	}
+	return strings.Join(list, ", ")
+}
+
+// line tells the cell while the suite runs.
+func (r *result) line() string {
+	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d answers, slowest %.2f s", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.answers, r.slowest.Seconds())
+	if r.remark != "" {
+		s += "; " + r.remark
+	}
+	for _, f := range r.failures {
+		s += "\n         " + f
+	}
+	return s
+}
+
+// keep writes the evidence of a failed cell.
+func (r *result) keep(f *field) {
+	name := filepath.Join(f.o.Dir, "evidence.txt")
+	text := r.line() + "\n\n" + strings.Join(r.notes, "\n") + "\n"
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		r.fail("keep the evidence: %v", err)
+		return
+	}
+	f.o.Log("         evidence: %s, nodes: %s", name, strings.Join(f.logs(), " "))
+}
+
+// Failed returns how many cells failed.
+func Failed(list []*result) (n int) {
+	for _, r := range list {
+		if len(r.failures) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+var heads = []string{"fault", "begun", "ended", "not one join, one leave", "connected, told gone", "excused", "resumed", "events told", "sockets cut", "slowest answer", "leave after its cause, p50/max ≤ bound", ""}
+
+func (r *result) cells() []string {
+	n := func(v int) string { return fmt.Sprint(v) }
+	return []string{
+		r.name, n(r.begun), n(r.ended), n(r.wrong), n(r.gone), n(r.flaps), n(r.resumes), n(r.events), n(r.cuts),
+		fmt.Sprintf("%.2f s", r.slowest.Seconds()), r.departed(), r.verdict(),
+	}
+}
+
+// Print writes the table for people.
+func Print(w io.Writer, list []*result) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(heads, "\t"))
+	for _, r := range list {
+		fmt.Fprintln(t, strings.Join(r.cells(), "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range list {
+		if r.remark != "" {
+			fmt.Fprintf(w, "%s: %s\n", r.name, r.remark)
+		}
+		for _, f := range r.failures {
+			fmt.Fprintf(w, "FAILED %s: %s\n", r.name, f)
+		}
+	}
+	return nil
+}
+
+// Markdown writes the table of docs/reliability.md.
+func Markdown(w io.Writer, list []*result) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(heads, " | "), strings.Repeat("---|", len(heads)))
+	for _, r := range list {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(r.cells(), " | "))
+	}
+	for _, r := range list {
+		if r.remark != "" {
+			fmt.Fprintf(&b, "\n%s: %s.\n", r.name, r.remark)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
