@@ -44,6 +44,9 @@ const (
 	raceRooms     = 12
 )
 
+// raceLong is from when on a race must have seen everything.
+const raceLong = 30 * time.Second
+
 type race struct {
 	t      *testing.T
 	ctx    context.Context
@@ -600,21 +603,26 @@ func TestRace(t *testing.T) {
 	if counts["event join"] != counts["event leave"] {
 		t.Errorf("%d joins, %d leaves", counts["event join"], counts["event leave"])
 	}
-	for _, k := range []string{
-		"event join", "resumed from live", "resumed from grace", "resumed from away", "late", "swept", "orphaned",
-		"reaper overslept", "reaper crashed after a claim", "crashed between leaves",
-	} {
+	must := []string{"event join", "resumed from live", "resumed from grace", "late"}
+	if *raceDuration >= raceLong { // a short race on a busy machine has not seen everything
+		must = append(must, "resumed from away", "swept", "orphaned", "reaper overslept", "reaper crashed after a claim", "crashed between leaves")
+	}
+	for _, k := range must {
 		if counts[k] == 0 {
 			t.Errorf("%s: none; the race did not do what it is for", k)
 		}
 	}
 }
 
-// The race's own proof: without one of the guards it finds ghosts.
+// The race's own proof: without one of the guards it finds ghosts. That takes
+// chance and time; TestEachGuardIsNeeded needs neither.
 func TestTheRaceMissesNoGhost(t *testing.T) {
+	if *raceDuration < raceLong {
+		t.Skipf("only with -race.duration=%v or more", raceLong)
+	}
 	t.Parallel()
 	m := mutation{"untrack", "if ms <= fence then", "if false then"}
-	if r := runRace(t, time.Second, 2*time.Second, 100, m); r.wrong.Load() == nil {
+	if r := runRace(t, 10*time.Second, 5*time.Second, 200, m); r.wrong.Load() == nil {
 		t.Error("a race without the fence in untrack ended well")
 	} else {
 		t.Log(*r.wrong.Load())
