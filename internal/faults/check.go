@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -493,6 +494,7 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 	}
 	var results []*result
 	var f *field
+	base := o.Dir
 	var start footprint
 	defer func() {
 		if f != nil {
@@ -506,6 +508,10 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 		}
 		if f == nil {
 			began := time.Now()
+			o.Dir = filepath.Join(base, strconv.Itoa(len(results)+1))
+			if err = os.Mkdir(o.Dir, 0o755); err != nil {
+				return results, err
+			}
 			if f, err = newField(ctx, o); err != nil {
 				return results, err
 			}
@@ -529,10 +535,6 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 				o.Log("close: %v", err)
 			}
 			f = nil
-			o.Dir, err = os.MkdirTemp(o.Dir, "next")
-			if err != nil {
-				return results, err
-			}
 		}
 		if ctx.Err() != nil {
 			return results, ctx.Err()
