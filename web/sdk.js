@@ -837,6 +837,7 @@ var Roster = class {
 	hear(body, tell) {
 		const event = body;
 		const { connectionId: id, revision } = event;
+		if (!this.#host.follows(event.event)) return;
 		if (typeof revision !== "number" || typeof id !== "string") {
 			tell(body);
 			return;
@@ -869,6 +870,10 @@ var Roster = class {
 			heardAt: this.#heardAt,
 			since: /* @__PURE__ */ new Map()
 		};
+	}
+	/** Whatever became of it, the outage is over. */
+	settled() {
+		this.#outage = void 0;
 	}
 	/** Everything ends with the room. */
 	end() {
@@ -1102,10 +1107,17 @@ var Topic = class {
 	}
 	/** Asks again on a socket whose server may know nothing of this topic; undefined: nothing to ask. */
 	restore(send) {
-		if (this.used) return this.#bound = send(this.#kind.bind(this.#name));
-		if (!this.owed) return void 0;
-		this.owed = false;
-		return send(this.#kind.unbind(this.#name));
+		if (!this.used && !this.owed) return void 0;
+		const { used } = this;
+		this.#bound = void 0;
+		this.owed = used;
+		const asked = send(used ? this.#kind.bind(this.#name) : this.#kind.unbind(this.#name));
+		asked.then(() => {
+			if (!this.used || !used) return;
+			this.#bound = asked;
+			this.owed = false;
+		}).catch(() => {});
+		return asked;
 	}
 	deliver(body) {
 		if (this.#kind.accepts(this.#name, body)) this.#inlet.hear(body, this.tell);
@@ -1118,7 +1130,7 @@ var Topic = class {
 		}
 	};
 	async #settle(send) {
-		if (this.#entries.size > 0 || this.#bound === void 0) return;
+		if (this.#entries.size > 0 || this.#bound === void 0 && !this.owed) return;
 		this.#bound = void 0;
 		this.#inlet.lapsed(this.#name);
 		this.owed = true;
@@ -1317,6 +1329,10 @@ var PresenceSet = class {
 	lose() {
 		this.#roster.lose();
 	}
+	/** The room is in place again: what an outage hid was told as far as it could be. */
+	settled() {
+		this.#roster.settled();
+	}
 	/** The room is no more. */
 	end() {
 		this.members.close();
@@ -1464,7 +1480,7 @@ var JoinedRoom = class {
 	}
 	/** Whether there is something to restore. */
 	get away() {
-		return this.#phase === "away" && this.#leaving === void 0;
+		return this.#phase === "away";
 	}
 	/** Joins, after `before` has settled. Rejects, and ends the room, when the server refuses. */
 	async enter(before) {
@@ -1479,11 +1495,16 @@ var JoinedRoom = class {
 	}
 	/** The socket is gone; another one is on its way. */
 	lose() {
-		if (this.#phase === "open") this.#phase = "away";
+		if (this.#phase === "joining") return;
+		this.#phase = "away";
 		this.presence.lose();
 	}
 	/** Puts in place what the server no longer has. Goes on until it is done, refused, or the socket ends. */
 	async restore(recovery) {
+		while (this.away && this.#ended === void 0 && !recovery.signal.aborted) if (this.#leaving === void 0) await this.#restore(recovery);
+		else await this.#leaving.catch(() => {});
+	}
+	async #restore(recovery) {
 		const { signal, restored } = recovery;
 		const insist = (work) => this.#insist(work, signal);
 		let unsure;
@@ -1561,6 +1582,7 @@ var JoinedRoom = class {
 	}
 	#open() {
 		this.#phase = "open";
+		this.presence.settled();
 		this.#host.requests.flush(this.#waiting);
 	}
 	#request = (type, fields, payload) => this.#host.requests.request(type, {
@@ -1772,7 +1794,9 @@ var RelayBox = class {
 	}
 	#ready(again) {
 		this.#socketLife = new AbortController();
-		this.#requests.open((text) => this.#connection.send(text), () => this.#leaveLeft());
+		const left = [...this.#left];
+		this.#left.clear();
+		this.#requests.open((text) => this.#connection.send(text), () => this.#leaveAll(left));
 		return this.#restore(this.#socketLife.signal, again);
 	}
 	#lost(error, closeCode) {
@@ -1786,8 +1810,10 @@ var RelayBox = class {
 		this.#requests.close(error);
 		this.#left.clear();
 	}
-	#leaveLeft() {
-		for (const roomId of this.#left) this.#requests.request("room:leave", { roomId }, { again: true }).then(() => this.#left.delete(roomId)).catch(() => {});
+	#leaveAll(left) {
+		for (const roomId of left) this.#requests.request("room:leave", { roomId }, { again: true }).catch(() => {
+			if (!this.#rooms.has(roomId)) this.#left.add(roomId);
+		});
 	}
 	async #restore(signal, again) {
 		const restored = {

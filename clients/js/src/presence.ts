@@ -143,6 +143,11 @@ export class PresenceSet implements Presence {
     this.#roster.lose();
   }
 
+  /** The room is in place again: what an outage hid was told as far as it could be. */
+  settled(): void {
+    this.#roster.settled();
+  }
+
   /** The room is no more. */
   end(): void {
     void this.members.close();

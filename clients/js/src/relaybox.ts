@@ -155,7 +155,9 @@ export class RelayBox {
 
   #ready(again: boolean): Promise<Restored> {
     this.#socketLife = new AbortController();
-    this.#requests.open((text) => this.#connection.send(text), () => this.#leaveLeft());
+    const left = [...this.#left];
+    this.#left.clear();
+    this.#requests.open((text) => this.#connection.send(text), () => this.#leaveAll(left));
     return this.#restore(this.#socketLife.signal, again);
   }
 
@@ -173,9 +175,11 @@ export class RelayBox {
   }
 
   // A connection that is resumed may still be in rooms that were left while there was no socket.
-  #leaveLeft(): void {
-    for (const roomId of this.#left) {
-      this.#requests.request('room:leave', { roomId }, { again: true }).then(() => this.#left.delete(roomId)).catch(() => {});
+  #leaveAll(left: string[]): void {
+    for (const roomId of left) {
+      this.#requests.request('room:leave', { roomId }, { again: true }).catch(() => {
+        if (!this.#rooms.has(roomId)) this.#left.add(roomId);
+      });
     }
   }
 

@@ -106,7 +106,7 @@ export class JoinedRoom implements Room {
 
   /** Whether there is something to restore. */
   get away(): boolean {
-    return this.#phase === 'away' && this.#leaving === undefined;
+    return this.#phase === 'away';
   }
 
   /** Joins, after `before` has settled. Rejects, and ends the room, when the server refuses. */
@@ -123,12 +123,21 @@ export class JoinedRoom implements Room {
 
   /** The socket is gone; another one is on its way. */
   lose(): void {
-    if (this.#phase === 'open') this.#phase = 'away';
+    if (this.#phase === 'joining') return; // its join is sent again
+    this.#phase = 'away';
     this.presence.lose();
   }
 
   /** Puts in place what the server no longer has. Goes on until it is done, refused, or the socket ends. */
   async restore(recovery: Recovery): Promise<void> {
+    while (this.away && this.#ended === undefined && !recovery.signal.aborted) {
+      // A leave has its turn first; one that is refused leaves the room to be restored.
+      if (this.#leaving === undefined) await this.#restore(recovery);
+      else await this.#leaving.catch(() => {});
+    }
+  }
+
+  async #restore(recovery: Recovery): Promise<void> {
     const { signal, restored } = recovery;
     const insist = <T>(work: () => Promise<T>): Promise<T> => this.#insist(work, signal);
     let unsure: boolean;
@@ -221,6 +230,7 @@ export class JoinedRoom implements Room {
 
   #open(): void {
     this.#phase = 'open';
+    this.presence.settled();
     this.#host.requests.flush(this.#waiting);
   }
 

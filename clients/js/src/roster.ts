@@ -72,6 +72,7 @@ export class Roster implements Inlet {
   hear(body: Record<string, unknown>, tell: Tell): void {
     const event = body as unknown as PresenceEvent;
     const { connectionId: id, revision } = event;
+    if (!this.#host.follows(event.event)) return; // on its way when it was taken back
     if (typeof revision !== 'number' || typeof id !== 'string') {
       tell(body); // a server that has no revisions
       return;
@@ -101,6 +102,11 @@ export class Roster implements Inlet {
   /** The socket is gone: from here on something may be missed. */
   lose(): void {
     this.#outage ??= { told: this.#told, heardAt: this.#heardAt, since: new Map() };
+  }
+
+  /** Whatever became of it, the outage is over. */
+  settled(): void {
+    this.#outage = undefined;
   }
 
   /** Everything ends with the room. */

@@ -141,10 +141,18 @@ class Topic {
 
   /** Asks again on a socket whose server may know nothing of this topic; undefined: nothing to ask. */
   restore(send: Send): Promise<unknown> | undefined {
-    if (this.used) return (this.#bound = send(this.#kind.bind(this.#name)));
-    if (!this.owed) return undefined;
-    this.owed = false;
-    return send(this.#kind.unbind(this.#name));
+    if (!this.used && !this.owed) return undefined;
+    const { used } = this;
+    // Who subscribes meanwhile asks for itself, behind the room: this one may be refused since the room is gone.
+    this.#bound = undefined;
+    this.owed = used;
+    const asked = send(used ? this.#kind.bind(this.#name) : this.#kind.unbind(this.#name));
+    asked.then(() => {
+      if (!this.used || !used) return;
+      this.#bound = asked;
+      this.owed = false;
+    }).catch(() => {}); // the caller hears of it
+    return asked;
   }
 
   deliver(body: Record<string, unknown>): void {
@@ -161,7 +169,7 @@ class Topic {
   };
 
   async #settle(send: Send): Promise<void> {
-    if (this.#entries.size > 0 || this.#bound === undefined) return;
+    if (this.#entries.size > 0 || (this.#bound === undefined && !this.owed)) return;
     this.#bound = undefined;
     this.#inlet.lapsed(this.#name);
     this.owed = true;

@@ -394,3 +394,60 @@ test('disconnect() ends a wait for the next try of a room', async () => {
   relayBox.disconnect();
   expect(vi.getTimerCount()).toBe(0);
 });
+
+test('a leave that is refused on the next socket leaves the room to be restored', async () => {
+  const server = new PresenceServer();
+  const { relayBox } = await connected();
+  const room = await relayBox.join('myRoom');
+  await room.presence.join(1);
+  ScriptedSocket.last.end();
+  const leaving = failure(room.leave());
+  server.refuse = ({ type }) => (type === 'room:leave' ? { err: { name: 'UnavailableError', message: 'later', status: 503, retry: true } } : undefined);
+  await reconnect(relayBox);
+  expect(await leaving).toMatchObject({ code: 'unavailable' });
+  await room.presence.update(2);
+  expect(server.list('myRoom')).toMatchObject([{ data: 2 }]);
+  relayBox.disconnect();
+});
+
+test('who subscribes while a room that is gone is put in place again is subscribed after it', async () => {
+  const server = new PresenceServer();
+  const { relayBox } = await connected();
+  const room = await relayBox.join('myRoom');
+  const heard: unknown[] = [];
+  await room.presence.subscribe('join', () => heard.push('first'));
+  ScriptedSocket.last.end();
+  server.forget('all');
+  const calls: Promise<unknown>[] = [];
+  relayBox.connection.on('connect', () => calls.push(room.presence.subscribe('join', () => heard.push('second'))));
+  await reconnect(relayBox);
+  await Promise.all(calls);
+  server.enter('myRoom', 'app1:bob');
+  expect(heard).toEqual(['first', 'second']);
+});
+
+test('a handler that is taken back while its room is put in place again is taken back', async () => {
+  const server = new PresenceServer();
+  const { relayBox } = await connected();
+  const room = await relayBox.join('myRoom');
+  const undo = await room.subscribe('message', () => {});
+  const calls: Promise<unknown>[] = [];
+  relayBox.connection.on('connect', () => calls.push(undo()));
+  await reconnect(relayBox);
+  await Promise.all(calls);
+  expect([...server.bound]).toEqual([]);
+});
+
+test('a live map can be opened after an outage in which its room was being joined, or had nothing', async () => {
+  const server = new PresenceServer();
+  server.enter('joining', 'app1:bob');
+  server.enter('idle', 'app1:bob');
+  const { relayBox } = await connected();
+  const idle = await relayBox.join('idle');
+  server.refuse = () => null;
+  const joining = relayBox.join('joining');
+  server.refuse = () => undefined;
+  await reconnect(relayBox);
+  expect((await (await joining).presence.members.ready()).size).toBe(1);
+  expect((await idle.presence.members.ready()).size).toBe(1);
+});

@@ -1,5 +1,6 @@
 // A cable between a client and its node that can be pulled: both sockets are reset, as when a
-// link breaks, and no new one comes through until it is plugged in again.
+// link breaks, and no new one comes through until it is plugged in again. Stalled, it carries nothing
+// and says nothing, as a network that swallows packets: only sockets made after that come through.
 
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
@@ -10,6 +11,8 @@ export class Cable {
   readonly #path: string;
   #out = false;
   #to: URL;
+  /** How many sockets were asked for. */
+  asked = 0;
 
   private constructor(to: string) {
     this.#to = new URL(to);
@@ -32,6 +35,13 @@ export class Cable {
     for (const pair of this.#pairs) for (const socket of pair) socket.resetAndDestroy();
   }
 
+  stall(): void {
+    for (const [near, far] of this.#pairs) {
+      near.unpipe(far).pause();
+      far.unpipe(near).pause();
+    }
+  }
+
   /** Lets sockets through again, to another node where one is named. */
   plug(url?: string): void {
     this.#out = false;
@@ -44,6 +54,7 @@ export class Cable {
   }
 
   #join(near: Socket): void {
+    this.asked++;
     near.on('error', () => {});
     if (this.#out) {
       near.resetAndDestroy();
