@@ -293,11 +293,11 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 					f.violate("joins or leaves are not one a membership", "%s at n%d about %s (%s, phase %d, n%d) in %s: told %d joins, %d leaves %v; begun %d, ended %d %v, flaps %d, unsure %v, member %v",
 						o.name, o.node+1, cl.id, cl.name, cl.phase, cl.node+1, f.room(s.room), t.joins, len(t.leaves), t.leaves, s.begun, len(s.ends), s.ends, s.flaps, s.unsure, s.member)
 				}
-				if h.node == o.node || !exact && !h.redis || v.flapped > 0 {
+				if h.node == o.node || len(t.leaves) != len(s.ends) {
 					continue // late by itself, or not comparable one by one
 				}
 				for i, e := range s.ends {
-					if i >= len(t.leaves) || e.cause.IsZero() || t.leaves[i].at.IsZero() {
+					if e.cause.IsZero() || t.leaves[i].at.IsZero() {
 						continue
 					}
 					l := r.departures[e.kind]
