@@ -9,8 +9,12 @@ import DefaultRelayBox, {
   type JoiningRoom,
   type Member,
   type MemberList,
+  type Members,
+  type MembersChange,
   type Message,
   type PresenceEvent,
+  type PresentMember,
+  type Restored,
   type Room,
   type Unsubscribe,
 } from '@relaybox/client';
@@ -73,6 +77,17 @@ export async function compiles(): Promise<void> {
   void [first, revision];
   same<Awaited<ReturnType<typeof room.presence.getCount>>, number>();
 
+  const map = room.presence.members as Members<Position>;
+  const ready = await map.ready();
+  same<typeof ready, Members<Position>>();
+  const asMap: ReadonlyMap<string, PresentMember<Position>> = map;
+  for (const [id, { clientId, data }] of map) void [id.length, clientId.length, data?.latitude];
+  const stop: () => void = map.onChange(({ joined, updated, left }, all) => void [joined[0]?.data?.latitude, updated.length, left.length, all.size, all.live]);
+  room.presence.members.onChange((change) => same<typeof change, MembersChange<unknown>>());
+  const joiningMap: Members = joining.presence.members;
+  await map.close();
+  void [asMap, stop, joiningMap];
+
   const onMessage = (message: Message<Position>): void => void message.body.latitude;
   await room.subscribe('message', onMessage);
   await room.subscribe((message) => void message.sender.clientId?.length);
@@ -86,6 +101,10 @@ export async function compiles(): Promise<void> {
 
   const off: () => void = relayBox.connection.on('reconnecting', (attempt, delayMs) => void (attempt + delayMs));
   relayBox.connection.once('connect', ({ node }) => void node?.length);
+  relayBox.connection.on('reconnected', (attempts, { resumed, rooms, memberships }) => void [attempts + 1, resumed, rooms[0], memberships[0]]);
+  relayBox.connection.on('reconnected', (_, restored) => same<typeof restored, Restored>());
+  relayBox.connection.on('suspended', () => {});
+  relayBox.connection.on('offline', () => {});
   relayBox.connection.on('error', (error) => same<typeof error, RelayBoxError>());
   relayBox.connection.off('connect');
   relayBox.connection.off();
@@ -136,6 +155,12 @@ export async function doesNotCompile(relayBox: RelayBox, room: Room): Promise<vo
   relayBox.connection.on('connected', () => {});
   // @ts-expect-error -- `reconnected` tells the attempts
   relayBox.connection.on('reconnected', (attempts: string) => attempts);
+  // @ts-expect-error -- the map is read, not written
+  room.presence.members.set('a', {});
+  // @ts-expect-error -- nor are its members
+  room.presence.members.get('a')!.data = 1;
+  // @ts-expect-error -- the secret is nobody's business
+  void relayBox.connection.resumeSecret;
   // @ts-expect-error -- facts are read, not set
   relayBox.connection.node = 'n3';
   // @ts-expect-error -- the list's revision, too
