@@ -28,6 +28,8 @@ type batch struct {
 	validUntil int64  // for every write of this batch
 	grant      *grant // what it rests on
 	mayWrite   bool
+	floor      int64 // no room's revision is below it, see doubt.go
+	doubts     int64 // how often the past was in doubt
 	fence      int64 // no write that was sent, or is in here, is valid after it; 0: all are dead
 	ops        int
 	bytes      int
@@ -129,7 +131,7 @@ func (b *batch) newRun(op *presence.Op) int {
 // on rooms do, a call on a session is for one connection.
 func shares(kind presence.OpKind) bool {
 	switch kind {
-	case presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark:
+	case presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark, opAdopt, opAssert:
 		return true
 	}
 	return false
@@ -167,6 +169,10 @@ func (b *batch) exec(ctx context.Context, cmds []redis.Cmder) {
 	_, _ = pipe.Exec(ctx)
 }
 
+// stale reports whether Redis's past has been in doubt since the batch was made:
+// then it was for another server.
+func (b *batch) stale() bool { return b.doubts != b.lane.store.doubts.count.Load() }
+
 // reload runs the calls again that Redis did not know the script of: they did
 // not run. The others did, and are not touched.
 func (b *batch) reload(ctx context.Context) {
@@ -177,7 +183,7 @@ func (b *batch) reload(ctx context.Context) {
 			again = append(again, r.cmd)
 		}
 	}
-	if again == nil {
+	if again == nil || b.stale() {
 		return
 	}
 	if err := loadScripts(ctx, b.lane.store.client); err != nil {

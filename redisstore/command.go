@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -16,15 +17,21 @@ import (
 // arg is one argument of a command. Behind a pointer it goes to go-redis
 // without an allocation.
 type arg struct {
-	text []byte
-	mark *bool // set to true when the argument is written
+	text  []byte
+	first *batch // whose pipeline begins with it; nil: it is a later one
 }
+
+// errStale: the connection is to another server than the batch was made for.
+var errStale = errors.New("this Redis was started anew")
 
 // MarshalBinary returns the argument. It tells the batch that its pipeline is
 // being written: what failed before that was certainly not sent.
 func (a *arg) MarshalBinary() ([]byte, error) {
-	if a.mark != nil {
-		*a.mark = true
+	if a.first != nil {
+		if a.first.stale() {
+			return nil, errStale
+		}
+		a.first.sent = true
 	}
 	return a.text, nil
 }
@@ -34,11 +41,15 @@ var (
 	wordEvalSha  any = "evalsha"
 	wordHGetAll  any = "hgetall"
 	wordHGet     any = "hget"
+	wordHMGet    any = "hmget"
 	wordHLen     any = "hlen"
 	wordSPublish any = "spublish"
 	wordMulti    any = "multi"
 	wordExec     any = "exec"
 	wordRevision any = fieldRevision
+	wordNode     any = "node"
+	wordInc      any = "inc"
+	wordSwept    any = "x"
 	wordZero     any = "0"
 	wordOne      any = "1"
 	wordNothing  any = ""
@@ -50,7 +61,12 @@ const claimTime = 5 * time.Second
 
 // build makes the commands of r; the last one's reply is the answer.
 func (b *batch) build(r *run) {
-	op := r.tasks[0].op
+	op, step := r.tasks[0].op, r.tasks[0].step
+	for _, t := range r.tasks {
+		if t.step != nil {
+			t.step.valid = b.validUntil
+		}
+	}
 	start := len(b.anys)
 	switch r.kind {
 	case presence.OpMembers:
@@ -74,8 +90,17 @@ func (b *batch) build(r *run) {
 		stamp := b.grant.stamp
 		b.eval(b.lane.store.scripts.open, 2)
 		b.put(b.conn(op, ":session:"), b.index(op, stamp),
-			b.id(op), b.number(b.grant.since), b.str(stamp), b.str(op.App), b.str(op.Key), b.str(op.Client),
-			b.number(op.Grace.Milliseconds()), wordNothing, b.number(b.validUntil))
+			b.id(op), b.number(b.least(step)), b.str(stamp), b.str(op.App), b.str(op.Key), b.str(op.Client),
+			b.number(op.Grace.Milliseconds()), b.str(op.Secret), b.number(b.validUntil))
+	case presence.OpResume:
+		b.resume(op, step)
+	case opOwner:
+		b.put(wordHMGet, b.conn(op, ":session:"), wordNode, wordInc)
+	case opMember:
+		b.put(wordHGet, b.members(op), b.id(op))
+	case opClaim:
+		b.eval(b.lane.store.scripts.claim, 3)
+		b.put(b.due(op), b.conn(op, ":session:"), b.conn(op, ":grace:"), b.number(claimTime.Milliseconds()), b.id(op))
 	case presence.OpTrack:
 		b.eval(b.lane.store.scripts.track, 1)
 		b.put(b.conn(op, ":session:"),
@@ -83,16 +108,18 @@ func (b *batch) build(r *run) {
 	case presence.OpUntrack:
 		b.eval(b.lane.store.scripts.untrack, 1)
 		b.put(b.conn(op, ":session:"), b.number(op.Inc), b.name(op), b.number(b.validUntil))
+		if step != nil && step.swept {
+			b.put(wordSwept)
+		}
 	case opClose:
 		b.eval(b.lane.store.scripts.close, 3)
 		fence := int64(0)
-		if r.tasks[0].step.fence {
+		if step.fence {
 			fence = b.fence
 		}
 		b.put(b.conn(op, ":session:"), b.conn(op, ":grace:"), b.due(op),
 			b.id(op), b.number(op.Inc), b.number(claimTime.Milliseconds()), b.str(string(op.Reason)), b.number(fence))
 	case opDetach:
-		step := r.tasks[0].step
 		fence := int64(0)
 		if step.fence {
 			fence = b.fence
@@ -104,7 +131,6 @@ func (b *batch) build(r *run) {
 			b.put(b.roomName(op.App, h.Room), b.number(int64(h.Revision)))
 		}
 	case opFinish:
-		step := r.tasks[0].step
 		b.eval(b.lane.store.scripts.finish, 3)
 		b.put(b.due(op), b.conn(op, ":session:"), b.index(op, step.stamp),
 			b.number(step.claim), b.id(op), b.number(op.Inc), b.number(step.retention.Milliseconds()))
@@ -112,6 +138,28 @@ func (b *batch) build(r *run) {
 		b.roomScript(r)
 	}
 	r.cmd = b.command(start)
+}
+
+// least is the lowest incarnation that may begin: none under this stamp is
+// below its registration.
+func (b *batch) least(st *step) int64 {
+	if st == nil {
+		return b.grant.since
+	}
+	return max(b.grant.since, st.least)
+}
+
+// resume puts the call of the resume script.
+func (b *batch) resume(op *presence.Op, st *step) {
+	stamp, told := b.grant.stamp, st.owner
+	if st.unheard {
+		told = "-" // nobody's
+	}
+	b.eval(b.lane.store.scripts.resume, 5)
+	b.put(b.conn(op, ":session:"), b.conn(op, ":grace:"), b.due(op), b.index(op, st.owner), b.index(op, stamp),
+		b.id(op), b.str(op.App), b.str(op.Key), b.str(op.Client), b.str(op.Secret), b.str(stamp), b.str(st.owner),
+		b.number(b.validUntil), b.number(st.newest), b.number(b.least(st)),
+		b.number(b.lane.store.fenceTime().Milliseconds()), b.ctl(op, told))
 }
 
 // roomScript puts one call of a room script: its keys, then what counts for
@@ -127,6 +175,10 @@ func (b *batch) roomScript(r *run) {
 		b.eval(all.leave, len(r.tasks))
 	case opMark:
 		b.eval(all.mark, len(r.tasks))
+	case opAdopt:
+		b.eval(all.adopt, len(r.tasks))
+	case opAssert:
+		b.eval(all.assert, len(r.tasks))
 	}
 	for i := range r.tasks {
 		b.put(b.members(r.tasks[i].op))
@@ -134,17 +186,28 @@ func (b *batch) roomScript(r *run) {
 	b.put(b.number(b.validUntil))
 	switch r.kind {
 	case presence.OpJoin:
-		b.put(wordZero, b.str(b.grant.stamp), b.number(int64(r.max)))
+		b.put(b.number(b.floor), b.str(b.grant.stamp), b.number(int64(r.max)))
 	case presence.OpUpdate:
-		b.put(wordZero, b.str(b.grant.stamp))
+		b.put(b.number(b.floor), b.str(b.grant.stamp))
 	case presence.OpLeave:
-		b.put(wordZero)
+		b.put(b.number(b.floor))
+	case opAdopt:
+		b.put(b.str(b.grant.stamp))
+	case opAssert: // what was acknowledged stays, whatever the limit is now
+		b.put(b.number(b.floor), b.str(b.grant.stamp), wordZero)
 	}
 	for i := range r.tasks {
 		t := &r.tasks[i]
+		if r.kind == opAdopt {
+			b.put(b.id(t.op), b.number(t.op.Inc), b.number(t.step.from))
+			continue
+		}
 		b.put(b.room(t.op, ":feed"))
+		if r.kind == presence.OpJoin || r.kind == opAssert {
+			b.lane.store.doubts.joining(t.op)
+		}
 		switch r.kind {
-		case presence.OpJoin, presence.OpUpdate:
+		case presence.OpJoin, presence.OpUpdate, opAssert:
 			retry := wordZero
 			if t.retry {
 				retry = wordOne
@@ -175,7 +238,7 @@ func (b *batch) command(start int) *redis.Cmd {
 func (b *batch) raw(text []byte) any {
 	a := arg{text: text}
 	if len(b.args) == 0 {
-		a.mark = &b.sent // every pipeline's first argument is one of these
+		a.first = b // every pipeline's first argument is one of these
 	}
 	b.args = append(b.args, a)
 	return &b.args[len(b.args)-1]
@@ -211,8 +274,14 @@ func (b *batch) room(op *presence.Op, rest string) any {
 	return b.since(start)
 }
 
-// name is the operation's room with its app, as a session lists it.
-func (b *batch) name(op *presence.Op) any { return b.roomName(op.App, op.Room) }
+// name is the operation's room with its app, as a session lists it; nothing
+// for an operation on the session's fence.
+func (b *batch) name(op *presence.Op) any {
+	if op.Room == "" {
+		return wordNothing
+	}
+	return b.roomName(op.App, op.Room)
+}
 
 // roomName is a room with its app, as a session lists it.
 func (b *batch) roomName(app, room string) any {
@@ -232,6 +301,13 @@ func (b *batch) conn(op *presence.Op, rest string) any {
 func (b *batch) due(op *presence.Op) any {
 	start := len(b.text)
 	b.text = b.lane.store.keys.appendShard(b.text, op.Conn.Shard(), ":due")
+	return b.since(start)
+}
+
+// ctl is the channel of notices to a node about the operation's connection.
+func (b *batch) ctl(op *presence.Op, stamp string) any {
+	start := len(b.text)
+	b.text = append(b.lane.store.keys.appendShard(b.text, op.Conn.Shard(), ":ctl:"), stamp...)
 	return b.since(start)
 }
 

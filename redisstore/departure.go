@@ -52,6 +52,7 @@ type departure struct {
 	claim   int64 // the claim's time, 0 when it is our own
 	claimed bool  // it came from the due list
 	cause   int64 // of a claimed one: Redis ms at which its socket was lost, 0 when not known
+	seen    int64 // stageRead: the incarnation before it, which is somebody's
 	resumed bool  // stageRead: a resume was not answered; if it was made, the connection is lost again
 	unsent  int   // of a detachment: bytes that the peer has not taken
 	after   func()
@@ -132,7 +133,7 @@ func (d *departure) haveRead(s *step) {
 	}
 	fields := sessionFields(s.fields)
 	inc, ok := parseDecimal([]byte(fields["inc"]))
-	if !ok || fields["state"] != "live" || fields["node"] != d.all.store.Stamp() {
+	if !ok || inc <= d.seen || fields["state"] != "live" || fields["node"] != d.all.store.Stamp() {
 		d.all.done(d)
 		return
 	}

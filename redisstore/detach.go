@@ -30,6 +30,10 @@ import (
 // is. A second one for the same incarnation does nothing. What still waits of
 // the connection is not sent any more.
 func (s *Store) Detach(d presence.Detachment) {
+	if s.reclaims.hold(d.Conn, func(inc int64) { d.Inc = max(d.Inc, inc); s.Detach(d) }) {
+		return
+	}
+	s.fences.drop(d.Conn, d.Inc)
 	dep := &departure{
 		app: d.App, conn: d.Conn, inc: d.Inc, reason: d.Reason, known: roomNames(d.App, d.Rooms),
 		stage: stageCover, grace: d.Grace, handed: d.Handed, unsent: d.Unsent,

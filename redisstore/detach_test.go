@@ -214,7 +214,7 @@ func TestAResumeThatWasNotAnsweredIsUndone(t *testing.T) {
 	abort := func(c client) {
 		t.Helper()
 		done := make(chan struct{})
-		s.departures.abortResume(app, c.conn, func() { close(done) })
+		s.departures.abortResume(app, c.conn, 0, func() { close(done) })
 		select {
 		case <-done:
 		case <-time.After(waitFor):
@@ -246,7 +246,7 @@ func TestAnAbortBlocksResumesUntilItIsDone(t *testing.T) {
 	if s.departures.aborting(c.conn) || !s.departures.departing(c.conn) {
 		t.Error("a detach that is owed counts as an abort, or does not count at all")
 	}
-	s.departures.abortResume(app, c.conn, func() {})
+	s.departures.abortResume(app, c.conn, 0, func() {})
 	if !s.departures.aborting(c.conn) {
 		t.Error("an abort under way is not told")
 	}

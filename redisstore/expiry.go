@@ -76,7 +76,7 @@ type claimer struct {
 	store  *Store
 	client *redis.Client
 	claim  script
-	sure   func() bool // this node and its Redis are well, see mayJudge
+	sure   func() bool // Redis holds what it acknowledged, see settled
 	rings  chan ring
 
 	// atomic
@@ -91,7 +91,7 @@ type claimer struct {
 
 func newClaimer(s *Store) *claimer {
 	return &claimer{
-		store: s, client: s.control, claim: newScript("claim"), sure: s.mayJudge, rings: make(chan ring, ringLimit),
+		store: s, client: s.control, claim: newScript("claim"), sure: s.settled, rings: make(chan ring, ringLimit),
 		lineup: &lineup{},
 		wanted: make(map[presence.ConnID]struct{}), nudged: make(map[presence.ConnID]int64),
 	}
@@ -405,13 +405,4 @@ func (c *claimer) count(w want, d *departure, due int64) {
 		}
 	}
 	c.store.metrics.Rings.WithLabelValues(w.by).Inc()
-}
-
-// mayJudge reports whether this node and its Redis have been well for so long
-// that others would be too.
-func (s *Store) mayJudge() bool {
-	if j, ok := any(s).(interface{ judge() bool }); ok {
-		return j.judge()
-	}
-	return true
 }

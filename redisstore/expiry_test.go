@@ -165,7 +165,7 @@ func TestARingClaimsAndASecondOneDoesNothing(t *testing.T) {
 	by.sure = func() bool { return false }
 	ring() // Redis was started anew, say
 	c.wantState(t, rdb, s.keys, "grace")
-	by.sure = s.mayJudge
+	by.sure = s.settled
 	ring()
 	ring()
 	wantOneLeaveEach(t, seen, 1, presence.ReasonTimeout)

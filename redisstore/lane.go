@@ -53,24 +53,44 @@ type task struct {
 	retry bool
 	// told: the caller knows that the outcome is unknown and waits for it.
 	told bool
+	// seen is, of a resume, the incarnation that the session had before it.
+	seen int64
 	// alone: an earlier call failed half way; this one carries nothing else.
 	alone bool
 }
 
 // step is an operation that only the store itself asks for: those of a saga
-// (departure.go), and mark.
+// (departure.go, resume.go, reclaim.go, fence.go), and mark.
 type step struct {
 	presence.Op
 
+	// began is the store's clock when the saga began that must be answered
+	// within opLife; 0: nobody waits for it.
+	began int64
+
 	fence     bool              // opClose, opDetach: operations are unanswered; the session keeps a fence
 	handed    []presence.Handed // opDetach: from where a resume replays, room by room
-	claim     int64             // opFinish: the claim's time, 0 for the owner's own
+	claim     int64             // opFinish: the claim's time, 0 for the owner's own. opClaim: filled
 	stamp     string            // opFinish: the node whose index lists the connection
 	retention time.Duration     // opFinish: how long its rooms can still be resumed
-	fields    []string          // opClose, opRead: field, value, …
-	deadline  int64             // opDetach: Redis ms of the grace's end; 0: it was not live at Inc
-	fate      fate              // how it went; Err is set unless fateAnswered
-	then      func(*step)
+	least     int64             // OpOpen, OpResume: the incarnation that begins is not below it
+	newest    int64             // OpResume: no socket with an incarnation above it is robbed
+	owner     string            // OpResume: the stamp that has the session; opOwner: filled
+	unheard   bool              // OpResume: whoever has it is not told
+	from      int64             // opAdopt: a member with an incarnation below is of an earlier life
+	swept     bool              // OpUntrack: only a room with flag x; OpLeave: a refusal is as it should be
+
+	// Filled.
+
+	valid    int64    // the validUntil that it was sent with, 0: it was not
+	fields   []string // opClose, opRead, OpResume, opClaim: field, value, …
+	deadline int64    // opDetach: Redis ms of the grace's end; 0: it was not live at Inc
+	ends     int64    // OpResume: the fence of the session, 0: none
+	state    string   // OpResume: what the session was
+	value    string   // opAdopt, opMember: of the member, "" when there is none
+	word     string   // what was answered in place of a number or a list, such as LATE
+	fate     fate     // how it went; Err is set unless fateAnswered
+	then     func(*step)
 }
 
 // Kinds of step, behind those of the callers.
@@ -80,6 +100,11 @@ const (
 	opFinish                              // forget a session whose leaves are made
 	opMark                                // move a room's revision up to Revision
 	opDetach                              // begin the grace of a connection: deadline
+	opOwner                               // read who has a session: owner, NewInc
+	opClaim                               // take a session that is due: claim, fields
+	opAdopt                               // put a membership under a new incarnation: value
+	opAssert                              // make the room hold a membership: Revision, 0 when it does
+	opMember                              // read a member: value
 	opKinds                               // how many kinds there are
 )
 
@@ -144,11 +169,11 @@ func (l *lane) submit(op *presence.Op) *presence.Error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+		return errShutdown()
 	}
 	if l.waiting >= laneLimit {
 		l.store.metrics.LaneRefusals.Inc()
-		return presence.Errorf(presence.CodeUnavailable, "%d operations wait for Redis, which is the limit", laneLimit)
+		return errFull()
 	}
 	l.waiting++
 	if op.Kind == presence.OpMembers {
@@ -158,6 +183,28 @@ func (l *lane) submit(op *presence.Op) *presence.Error {
 	l.queue.push(task{op: op, at: at})
 	l.filled.Signal()
 	return nil
+}
+
+// enter counts a saga of a caller's among the operations that wait, from here
+// to exit, so that they are bounded, too.
+func (l *lane) enter() *presence.Error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errShutdown()
+	}
+	if l.waiting >= laneLimit {
+		l.store.metrics.LaneRefusals.Inc()
+		return errFull()
+	}
+	l.waiting++
+	return nil
+}
+
+func (l *lane) exit() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting--
 }
 
 // shareLocked lets a read of a room join the one that waits, or the one after
@@ -266,6 +313,8 @@ func (l *lane) take(b *batch) bool {
 	}
 	b.now = l.store.clock()
 	b.validUntil, b.grant, b.mayWrite = l.store.lease.window()
+	b.doubts = l.store.doubts.count.Load() // before the floor, see doubts.begin
+	b.floor = l.store.doubts.floor.Load()
 	// In turns, so that neither a mass of departures nor a mass of requests
 	// starves the other.
 	for b.ops < batchOps && b.bytes < batchBytes && l.queue.len()+l.inner.len() > 0 {
@@ -298,7 +347,7 @@ func (l *lane) admitLocked(b *batch, t task) {
 	case t.step == nil && !t.retry:
 		l.waiting--
 	}
-	if t.step != nil || t.told {
+	if t.step != nil && t.step.began == 0 || t.told {
 		t.at = b.now // nobody waits for it: its time begins when it is sent
 	}
 	if err := l.objectionLocked(b, &t); err != nil {
@@ -311,9 +360,9 @@ func (l *lane) admitLocked(b *batch, t task) {
 // objectionLocked says why t may not be sent: nil when it may.
 func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
 	if l.closed && t.step == nil {
-		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+		return errShutdown()
 	}
-	if t.step == nil && b.now-t.at > int64(maxWait) {
+	if b.now-t.at > int64(maxWait) {
 		return presence.Errorf(presence.CodeUnavailable, "Redis is too slow; the operation was not sent")
 	}
 	if !writes(t.op.Kind) {
@@ -337,6 +386,14 @@ func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
 	return nil
 }
 
+func errShutdown() *presence.Error {
+	return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+}
+
+func errFull() *presence.Error {
+	return presence.Errorf(presence.CodeUnavailable, "%d operations wait for Redis, which is the limit", laneLimit)
+}
+
 func errDeparted() *presence.Error {
 	return presence.Errorf(presence.CodeUnavailable, "the connection has ended")
 }
@@ -349,7 +406,8 @@ func errLapsed() *presence.Error {
 // the lease. A close and a finish do not: they only end what is ours by inc.
 func writes(kind presence.OpKind) bool {
 	switch kind {
-	case presence.OpOpen, presence.OpTrack, presence.OpUntrack, presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark:
+	case presence.OpOpen, presence.OpResume, presence.OpTrack, presence.OpUntrack,
+		presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark, opAdopt, opAssert:
 		return true
 	}
 	return false

@@ -99,18 +99,19 @@ type lease struct {
 
 	probes atomic.Int64
 
-	server atomic.Pointer[string] // run_id of the server that we know; nil before inspect
+	server atomic.Pointer[string] // identity of the server that we know; nil before inspect
 	soon   chan struct{}          // asks for a beat at once
 
 	// mu protects
-	mu    sync.Mutex
-	redis condition // does Redis answer
-	hold  condition // is the lease held
-	hear  condition // does the feed hear
+	mu     sync.Mutex
+	stamps map[string]bool // all that this process had
+	redis  condition       // does Redis answer
+	hold   condition       // is the lease held
+	hear   condition       // does the feed hear
 }
 
 func newLease(s *Store) *lease {
-	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed, soon: make(chan struct{}, 1)}
+	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed, soon: make(chan struct{}, 1), stamps: make(map[string]bool)}
 	l.scripts.register, l.scripts.beat = newScript("register"), newScript("beat")
 	l.scripts.retire, l.scripts.bury = newScript("retire"), newScript("bury")
 	return l
@@ -159,6 +160,9 @@ func (l *lease) register(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("register node %s: unreadable time %q", l.opts.NodeID, items[1])
 	}
+	l.mu.Lock()
+	l.stamps[items[0]] = true
+	l.mu.Unlock()
 	// The lease's key is known only now, so the first beat sets it.
 	if err := l.beat(ctx, items[0], since); err != nil {
 		return fmt.Errorf("first beat of %s: %w", items[0], err)
@@ -224,11 +228,9 @@ func (l *lease) run(ctx context.Context) {
 func (l *lease) turn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
-	err := l.renew(ctx)
-	if err == nil {
-		err = l.lookForRestart(ctx)
-	}
+	err := l.renewAll(ctx)
 	l.observe(err)
+	l.store.doubts.beat(err == nil)
 	if err != nil {
 		if !errors.Is(ctx.Err(), context.Canceled) {
 			l.opts.Metrics.LeaseRenewFailures.Inc()
@@ -241,9 +243,28 @@ func (l *lease) turn(ctx context.Context) bool {
 	return true
 }
 
+// renewAll looks whether Redis is the one that it was, and beats. Where its past is
+// in doubt, or the stamp is a new one, every connection is to be reclaimed.
+func (l *lease) renewAll(ctx context.Context) error {
+	id, err := l.lookForRestart(ctx)
+	if err != nil {
+		return err
+	}
+	stamp := l.grant.Load().stamp
+	if err := l.renew(ctx); err != nil {
+		return err
+	}
+	if known := l.knows(id); !known || l.grant.Load().stamp != stamp {
+		l.store.doubts.reclaim()
+	}
+	l.know(id)
+	return nil
+}
+
 // renew beats, and takes a new stamp where the registry does not know ours:
 // Redis came back empty, or the others condemned us. Connections of the old
-// stamp are refused from then on (see lane.take); their departures are not.
+// stamp are refused until they are reclaimed (see lane.take); their departures
+// are not.
 func (l *lease) renew(ctx context.Context) error {
 	g := l.grant.Load()
 	err := l.beat(ctx, g.stamp, g.since)
@@ -279,26 +300,22 @@ func (l *lease) keepEpoch(ctx context.Context, stamp string) error {
 	return l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
 }
 
-// lookForRestart makes a Redis that was started anew what it was: it has
-// forgotten the scripts, its settings and, where it came back empty, the schema.
-func (l *lease) lookForRestart(ctx context.Context) error {
-	info, err := readInfo(ctx, l.client, "server", "memory")
+// lookForRestart returns which server this Redis is. One that is not known is
+// made what the known one was, but for the connections (doubt.go).
+func (l *lease) lookForRestart(ctx context.Context) (id string, err error) {
+	info, err := readInfo(ctx, l.client, "server", "memory", "replication")
 	if err != nil {
-		return err
+		return "", err
 	}
-	id := info["run_id"]
+	id = identity(info)
 	if l.knows(id) {
-		return nil
+		return id, nil
 	}
-	if l.server.Load() != nil {
-		l.log.Warn("Redis was started anew; loading the scripts")
-		if err := errors.Join(loadScripts(ctx, l.client), l.store.prepare(ctx, info)); err != nil {
-			return err
-		}
-	}
-	l.know(id)
-	return nil
+	return id, l.store.doubts.past(ctx, id, info)
 }
+
+// identity names a run of a server, and the line of its writes.
+func identity(info map[string]string) string { return info["run_id"] + " " + info["master_replid"] }
 
 func (l *lease) know(id string) { l.server.Store(&id) }
 
@@ -309,18 +326,22 @@ func (l *lease) knows(id string) bool { known := l.server.Load(); return known !
 // still knows this node and its sessions. A join that slipped in before would
 // be a member of which no session tells.
 func (l *lease) sameServer(ctx context.Context, conn *redis.Conn) error {
-	text, err := conn.Info(ctx, "server").Result()
+	text, err := conn.Info(ctx, "server", "replication").Result()
 	if err != nil {
 		return err
 	}
-	if id := parseInfo(text)["run_id"]; !l.knows(id) {
-		select {
-		case l.soon <- struct{}{}:
-		default:
-		}
+	if !l.knows(identity(parseInfo(text))) {
+		l.hurry()
 		return errors.New("this Redis was started anew and is not known yet")
 	}
 	return nil
+}
+
+// had reports whether stamp is one of this process.
+func (l *lease) had(stamp string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stamps[stamp]
 }
 
 // window is validUntil for a write that is sent now, with the grant it rests

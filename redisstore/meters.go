@@ -59,6 +59,16 @@ func opName(kind presence.OpKind) string {
 		return "mark"
 	case opDetach:
 		return "detach"
+	case opOwner:
+		return "owner"
+	case opClaim:
+		return "claim"
+	case opAdopt:
+		return "adopt"
+	case opAssert:
+		return "assert"
+	case opMember:
+		return "member"
 	}
 	return kind.String()
 }
@@ -75,7 +85,7 @@ func (t *meters) failed(kind presence.OpKind, code presence.Code) {
 // member already is published as an update; it counts as what was asked for.
 func (t *meters) published(op *presence.Op) {
 	switch op.Kind {
-	case presence.OpJoin:
+	case presence.OpJoin, opAssert:
 		t.joined.Inc()
 	case presence.OpUpdate:
 		t.updated.Inc()

@@ -1,6 +1,8 @@
 package redisstore
 
 import (
+	"strings"
+
 	presence "presencesets"
 )
 
@@ -16,6 +18,9 @@ func (l *lane) deliver(t task, reply any) {
 		return
 	case presence.OpCount:
 		l.deliverCount(t, reply)
+		return
+	case presence.OpResume, opOwner, opClaim, opAdopt, opMember:
+		l.deliverStep(t, reply)
 		return
 	case opRead, opClose:
 		fields, ok := strs(reply)
@@ -47,9 +52,12 @@ func (l *lane) deliver(t task, reply any) {
 		return
 	}
 	o := outcomeOf(reply)
+	if t.step != nil {
+		t.step.word = o.word
+	}
 	if o.word != "" && o.word != "LATER" {
 		f := fateOfText(o.word)
-		if f == fateFencedInc || f == fateFencedLease {
+		if (f == fateFencedInc || f == fateFencedLease) && (t.step == nil || !t.step.swept) {
 			l.store.metrics.FencedOperations.Inc()
 		}
 		err := refusal(op, o)
@@ -64,11 +72,68 @@ func (l *lane) deliver(t task, reply any) {
 	case presence.OpOpen:
 		op.NewInc = o.number
 		l.store.sessions.Add(1)
-	case presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark:
+	case presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark, opAssert:
 		op.Revision = presence.Revision(o.number)
 	}
 	if o.number != 0 {
 		l.store.meters.published(op)
+		if op.Kind == presence.OpLeave {
+			l.store.doubts.left(op)
+		}
+	}
+	l.end(t, fateAnswered, nil)
+}
+
+// deliverStep reads the answers that only a saga asks for.
+func (l *lane) deliverStep(t task, reply any) {
+	st := t.step
+	list, isList := reply.([]any)
+	readable := true
+	switch t.op.Kind {
+	case opOwner:
+		if readable = isList && len(list) == 2; readable {
+			st.owner, _ = list[0].(string)
+			inc, _ := list[1].(string)
+			st.NewInc, _ = parseDecimal([]byte(inc))
+		}
+	case opMember:
+		st.value, _ = reply.(string)
+	case opAdopt:
+		switch o := outcomeOf(reply); {
+		case strings.HasPrefix(o.word, "{"):
+			st.value = o.word
+		case fateOfText(o.word) == fateFencedInc:
+			l.end(t, fateFencedInc, fateError(t.op, fateFencedInc, ""))
+			return
+		default:
+			st.word, readable = o.word, o.word == "" || o.word == "OLD"
+		}
+	case opClaim:
+		if readable = isList && len(list) > 0; readable {
+			st.claim, _ = list[0].(int64)
+			if len(list) == 3 {
+				st.fields, readable = strs(list[2])
+			}
+		}
+	case presence.OpResume:
+		switch {
+		case !isList:
+			st.word = outcomeOf(reply).word
+			readable = st.word != "BROKEN"
+		case len(list) == 4:
+			st.NewInc, _ = list[0].(int64)
+			st.ends, _ = list[1].(int64)
+			st.state, _ = list[2].(string)
+			st.fields, readable = strs(list[3])
+		default:
+			readable = false
+		}
+	}
+	if !readable {
+		l.store.log.Error("a key in Redis does not hold what it should", "op", opName(t.op.Kind),
+			"app", t.op.App, "room", t.op.Room, "conn", t.op.Conn.String(), "code", st.word)
+		l.end(t, fateBroken, fateError(t.op, fateBroken, ""))
+		return
 	}
 	l.end(t, fateAnswered, nil)
 }

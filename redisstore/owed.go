@@ -74,9 +74,12 @@ func (a *departures) abort(app string, conn presence.ConnID, after func()) {
 // abortResume detaches a connection whose resume was not answered, if it was
 // made after all: its client may come again. after is called when that is
 // certain. Until then the connection must not be resumed on this node: the one
-// would be taken for the other (see aborting).
-func (a *departures) abortResume(app string, conn presence.ConnID, after func()) {
-	a.undo(&departure{app: app, conn: conn, reason: presence.ReasonTimeout, stage: stageRead, resumed: true, after: after})
+// would be taken for the other (see aborting). seen is the incarnation that the
+// session had before it: what has that one still was not resumed.
+func (a *departures) abortResume(app string, conn presence.ConnID, seen int64, after func()) {
+	a.undo(&departure{
+		app: app, conn: conn, reason: presence.ReasonTimeout, stage: stageRead, resumed: true, seen: seen, after: after,
+	})
 }
 
 func (a *departures) undo(d *departure) {
@@ -147,6 +150,7 @@ func (a *departures) done(d *departure) {
 
 // forget drops d: it is done, or the store has ended and `due` keeps it.
 func (a *departures) forget(d *departure) {
+	defer a.store.turns.wake(d.conn) // when the lock is free
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	list := a.live[d.conn]

@@ -49,7 +49,7 @@ type reaper struct {
 	client          *redis.Client
 	condemn, orphan script
 	bury            script
-	sure            func() bool // this node and its Redis are well, see mayJudge
+	sure            func() bool // this node and its Redis are well, see Store.judge
 	soon            chan struct{}
 
 	// atomic
@@ -65,7 +65,7 @@ type corpse struct {
 
 func newReaper(s *Store) *reaper {
 	return &reaper{
-		store: s, client: s.control, sure: s.mayJudge, soon: make(chan struct{}, 1),
+		store: s, client: s.control, sure: s.judge, soon: make(chan struct{}, 1),
 		condemn: newScript("condemn"), orphan: newScript("orphan"), bury: newScript("bury"),
 	}
 }

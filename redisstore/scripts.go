@@ -207,7 +207,7 @@ func fateError(op *presence.Op, f fate, text string) *presence.Error {
 // keyKind names the kind of key that an operation works on.
 func keyKind(op *presence.Op) string {
 	switch op.Kind {
-	case presence.OpOpen, presence.OpTrack, presence.OpUntrack:
+	case presence.OpOpen, presence.OpResume, presence.OpTrack, presence.OpUntrack, opOwner, opClaim:
 		return "session"
 	}
 	return "members"

@@ -98,7 +98,7 @@ func (s *Store) inspect(ctx context.Context) error {
 	if err := s.prepare(ctx, info); err != nil {
 		return err
 	}
-	s.lease.know(info["run_id"])
+	s.lease.know(identity(info))
 	s.log.Info("Redis is there", "master", s.master, "version", version)
 	return nil
 }

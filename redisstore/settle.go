@@ -18,8 +18,10 @@ import (
 // Only a dead operation may be repeated: else a late leave would end the
 // membership of the join that came after it, which has the same incarnation.
 // The repeat says that it is one, so that what is there already is not
-// published twice. An open is not repeated; the caller went away long ago, so
-// a session that it made after all is closed.
+// published twice. An open or a resume is not repeated: the caller went away
+// long ago, so a session that was made after all is closed, and one that was
+// taken is detached. A reclaim is begun again from its first step, which reads
+// how far it came.
 
 // settlePause is how long a repeat waits that could not be sent.
 const settlePause = 250 * time.Millisecond
@@ -34,6 +36,7 @@ type settler struct {
 	// mu protects
 	mu    sync.Mutex
 	tasks map[presence.ConnID][]unsettled
+	undo  map[presence.ConnID]struct{} // opens and resumes that have just left tasks
 	over  bool
 }
 
@@ -44,7 +47,7 @@ type unsettled struct {
 }
 
 func newSettler(s *Store) *settler {
-	return &settler{store: s, wake: make(chan struct{}, 1), tasks: make(map[presence.ConnID][]unsettled)}
+	return &settler{store: s, wake: make(chan struct{}, 1), tasks: make(map[presence.ConnID][]unsettled), undo: make(map[presence.ConnID]struct{})}
 }
 
 // add takes a task whose caller was told that the outcome is unknown.
@@ -94,7 +97,28 @@ func (q *settler) has(conn presence.ConnID) bool {
 	return len(q.tasks[conn]) > 0
 }
 
+// opening reports whether it is not known if an open or a resume of the
+// connection was made.
+func (q *settler) opening(conn presence.ConnID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, u := range q.tasks[conn] {
+		if begins(u.op.Kind) {
+			return true
+		}
+	}
+	_, ok := q.undo[conn]
+	return ok
+}
+
+// begins reports whether an operation begins an incarnation.
+func begins(kind presence.OpKind) bool { return kind == presence.OpOpen || kind == presence.OpResume }
+
 func (q *settler) giveUp(t task) {
+	if t.op.Kind == presence.OpReclaim {
+		q.store.reclaims.giveUp(t.op)
+		return
+	}
 	q.store.lane(t.op).end(t, fateLost, errDeparted())
 }
 
@@ -132,6 +156,9 @@ func (q *settler) pass() time.Duration {
 				continue
 			}
 			ready = append(ready, u.task)
+			if begins(u.op.Kind) {
+				q.undo[conn] = struct{}{}
+			}
 		}
 		if len(kept) == 0 {
 			delete(q.tasks, conn)
@@ -147,16 +174,32 @@ func (q *settler) pass() time.Duration {
 }
 
 func (q *settler) settle(t task) {
-	if t.op.Kind == presence.OpOpen {
-		q.store.departures.abort(t.op.App, t.op.Conn, func() {
-			q.store.lane(t.op).end(t, fateLost, fateError(t.op, fateLost, ""))
-		})
+	undone := func() { q.store.lane(t.op).end(t, fateLost, fateError(t.op, fateLost, "")) }
+	switch t.op.Kind {
+	case presence.OpOpen:
+		q.store.departures.abort(t.op.App, t.op.Conn, undone)
+		q.begun(t.op.Conn)
+		return
+	case presence.OpResume:
+		q.store.departures.abortResume(t.op.App, t.op.Conn, t.seen, undone)
+		q.begun(t.op.Conn)
+		return
+	case presence.OpReclaim:
+		q.store.reclaims.again(t.op)
 		return
 	}
 	t.retry = true
 	if !q.store.lane(t.op).push(t) {
 		q.giveUp(t)
 	}
+}
+
+// begun: from here the departures know of what is undone.
+func (q *settler) begun(conn presence.ConnID) {
+	q.mu.Lock()
+	delete(q.undo, conn)
+	q.mu.Unlock()
+	q.store.turns.wake(conn)
 }
 
 func (q *settler) end() {

@@ -59,7 +59,10 @@ type Store struct {
 	control *redis.Client // for the lease and the due list
 	forFeed *redis.Client
 	expired *redis.Client // for notices of expired keys
-	scripts struct{ open, track, untrack, close, detach, finish, join, update, leave, mark script }
+	scripts struct {
+		open, resume, track, untrack, close, detach, claim, finish script
+		join, update, leave, adopt, assert, mark                   script
+	}
 
 	edge presence.Edge // whose connections these are, see Attach
 
@@ -68,6 +71,10 @@ type Store struct {
 	lease      *lease
 	settler    *settler
 	departures *departures
+	turns      *turns
+	fences     *fences
+	doubts     *doubts
+	reclaims   *reclaims
 	graces     *graces
 	claimer    *claimer
 	reaper     *reaper
@@ -169,14 +176,16 @@ func (o *Options) fill() error {
 // assemble makes the parts; nothing runs yet.
 func (s *Store) assemble() {
 	all := &s.scripts
-	all.open, all.track, all.untrack = newScript("open"), newScript("track"), newScript("untrack")
-	all.close, all.detach, all.finish = newScript("close"), newScript("detach"), newScript("finish")
-	all.join, all.update, all.leave, all.mark = newScript("join"), newScript("update"), newScript("leave"), newScript("mark")
+	all.open, all.resume, all.track, all.untrack = newScript("open"), newScript("resume"), newScript("track"), newScript("untrack")
+	all.close, all.detach, all.claim, all.finish = newScript("close"), newScript("detach"), newScript("claim"), newScript("finish")
+	all.join, all.update, all.leave = newScript("join"), newScript("update"), newScript("leave")
+	all.adopt, all.assert, all.mark = newScript("adopt"), newScript("assert"), newScript("mark")
 	s.lanes = []*lane{newLane(s)}
 	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
 	s.feed = newFeed(s.forFeed, s.keys, s.log, s.metrics, s)
 	s.settler = newSettler(s)
 	s.departures, s.graces = newDepartures(s), newGraces()
+	s.turns, s.fences, s.doubts, s.reclaims = newTurns(), newFences(s), newDoubts(s), newReclaims(s)
 	s.lease = newLease(s)
 	s.claimer, s.reaper = newClaimer(s), newReaper(s)
 }
@@ -208,6 +217,7 @@ func (s *Store) run() {
 	n := notices{store: s, client: s.expired, ring: s.claimer.ring, lost: s.reaper.ring}
 	s.running.Go(func() { s.lease.run(ctx) })
 	s.running.Go(func() { s.settler.run(ctx) })
+	s.running.Go(func() { s.fences.run(ctx) })
 	s.running.Go(func() { s.departures.run(ctx) })
 	s.running.Go(func() { n.run(ctx) })
 	s.running.Go(func() { s.claimer.run(ctx) })
@@ -250,9 +260,13 @@ func (s *Store) lane(*presence.Op) *lane { return s.lanes[0] }
 // may have been sent, and is not sent again.
 func (s *Store) Submit(op *presence.Op) *presence.Error {
 	if s.closing.Load() {
-		return presence.Errorf(presence.CodeUnavailable, "the node is shutting down")
+		return errShutdown()
 	}
 	switch op.Kind {
+	case presence.OpResume:
+		return s.resume(op)
+	case presence.OpReclaim:
+		return s.reclaims.submit(op)
 	case presence.OpWatch:
 		return s.feed.watch(op)
 	case presence.OpWatchMessages:
@@ -263,9 +277,7 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 	if op.Kind == presence.OpOpen && (s.settler.has(op.Conn) || s.departures.departing(op.Conn)) {
 		// Its last session is still being ended: one that is opened now could be
 		// taken for it.
-		err := presence.Errorf(presence.CodeUnavailable, "the connection's last session is still being ended; try again")
-		err.RetryAfterMs = time.Second.Milliseconds()
-		return err
+		return errEnding()
 	}
 	if writes(op.Kind) {
 		if _, _, ok := s.lease.window(); !ok {
@@ -281,6 +293,10 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 // this one dies, from the due list by another. A second one for the same
 // connection does nothing.
 func (s *Store) Depart(d presence.Departure) {
+	if s.reclaims.hold(d.Conn, func(inc int64) { d.Inc = max(d.Inc, inc); s.Depart(d) }) {
+		return
+	}
+	s.fences.drop(d.Conn, d.Inc)
 	if s.departures.begin(&departure{
 		conn: d.Conn, inc: d.Inc, reason: d.Reason, stage: stageClose, known: roomNames(d.App, d.Rooms),
 		fence: s.silence(d.Conn, d.Inc, d.Unanswered),

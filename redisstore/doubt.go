@@ -1,0 +1,244 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	presence "presencesets"
+)
+
+// Redis's past is in doubt. A server that was started anew, or that became the
+// master, may not have what the one before it acknowledged: its last second, or
+// all of it. It shows by its run_id or its replication id, which are looked at
+// with each beat, and first of all on every connection of a lane: nothing is
+// written to a server that is not known (lease.sameServer).
+//
+//	beat: another id ──▶ scripts, schema, settings
+//	                 ──▶ floor: from here no room's revision is one that was
+//	                     told before with other members below it
+//	                 ──▶ the leaves of the last 30 s, again: they may be lost
+//	                 ──▶ the feed looks at every hosted room (feed.doubt)
+//	                 ──▶ beat; a new stamp where the registry is lost
+//	                 ──▶ the edge reclaims all its connections (reclaim.go)
+//	                 ──▶ the server is known: lanes may write
+//
+// In this order: a join that came before the repeated leave of its connection
+// would be ended by it, for both have the same incarnation; and a join into a
+// room of which no session tells would never end.
+//
+// For a lease's time after it nobody is judged, and no grace is claimed: first
+// every node beats, and restores what is its own.
+
+const (
+	// repeatLeaves is for how long a leave is remembered, at least: longer than
+	// a failover takes to be noticed, and than a server's last unsynced write.
+	repeatLeaves = 30 * time.Second
+	// repeatMany bounds how many are remembered: twice that.
+	repeatMany = 1 << 15
+	// repeatChunk is how many calls of 16 leaves travel together.
+	repeatChunk = 64
+	// explains is for how long after a doubt a session that is missing was
+	// lost by it: by then every connection was compared.
+	explains = 2 * time.Minute
+	// reclaimSpread is the time over which the nodes begin to reclaim.
+	reclaimSpread = time.Second
+)
+
+// doubts knows when the past was in doubt, and since when all is well.
+type doubts struct {
+	// set once
+	store  *Store
+	client *redis.Client
+	leave  script
+
+	// atomic
+	count  atomic.Int64 // how often it was
+	floor  atomic.Int64 // µs of Redis's clock: no room's revision is below it; 0: no need
+	last   atomic.Int64 // Redis ms of the last one
+	at     atomic.Int64 // the same on the store's clock
+	steady atomic.Int64 // the store's clock since when no beat was missed
+	beaten atomic.Int64 // when the last beat was answered
+
+	// owned by the lease's loop
+	seen   string // the server that was looked after last
+	flying int64  // validUntil of leaves that were repeated and not answered
+	epoch  int64  // of the last Reclaim
+
+	// mu protects
+	mu         sync.Mutex
+	young, old map[leaveKey]lastLeave
+	since      int64
+}
+
+// leaveKey is a connection's membership of a room.
+type leaveKey struct {
+	roomName
+	conn presence.ConnID
+}
+
+// lastLeave is how it ended.
+type lastLeave struct {
+	inc    int64
+	reason presence.Reason
+}
+
+func newDoubts(s *Store) *doubts {
+	return &doubts{store: s, client: s.control, leave: newScript("leave"), young: make(map[leaveKey]lastLeave)}
+}
+
+// left remembers a leave that was made.
+func (d *doubts) left(op *presence.Op) {
+	now := d.store.clock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.young) >= repeatMany || now-d.since > int64(repeatLeaves) {
+		d.old, d.young, d.since = d.young, make(map[leaveKey]lastLeave), now
+	}
+	d.young[keyOf(op)] = lastLeave{op.Inc, op.Reason}
+}
+
+// joining forgets the leave before a join that is about to be sent: to repeat
+// it would end the new membership.
+func (d *doubts) joining(op *presence.Op) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.young, keyOf(op))
+	delete(d.old, keyOf(op))
+}
+
+func keyOf(op *presence.Op) leaveKey { return leaveKey{roomName{op.App, op.Room}, op.Conn} }
+
+// beat is told of each beat. One that came late is as one that was missed: this
+// process may have been paused.
+func (d *doubts) beat(ok bool) {
+	now := d.store.clock()
+	late := now-d.beaten.Load() > int64(2*d.store.opts.LeaseBeat+beatRetry)
+	if !ok || late {
+		d.steady.Store(now)
+	}
+	if ok {
+		d.beaten.Store(now)
+	}
+}
+
+// judge reports whether this node may call another one dead: it missed no beat
+// for a whole lease, and Redis is as long the one that it was. By then whoever
+// is alive had the time to beat.
+func (s *Store) judge() bool {
+	now := s.clock()
+	return now-s.doubts.beaten.Load() <= int64(2*s.opts.LeaseBeat+beatRetry) &&
+		now-s.doubts.steady.Load() >= int64(s.opts.LeaseTTL) && s.settled()
+}
+
+// settled reports whether what Redis holds is what was acknowledged: it is as
+// long as a lease since it was another one.
+func (s *Store) settled() bool {
+	at := s.doubts.at.Load()
+	return at == 0 || s.clock()-at >= int64(s.opts.LeaseTTL)
+}
+
+// lost reports whether a session that began with inc may be missing because
+// Redis lost it.
+func (d *doubts) lost(inc int64) bool {
+	at := d.at.Load()
+	return at != 0 && d.store.clock()-at < int64(explains) && inc <= d.last.Load()
+}
+
+// past makes a server that is not the known one what that was, but for the
+// connections. It blocks for some round trips. What it does not get done it
+// does when it is called again.
+func (d *doubts) past(ctx context.Context, id string, info map[string]string) error {
+	if d.seen != id {
+		now, err := d.client.Time(ctx).Result()
+		if err != nil {
+			return fmt.Errorf("read Redis's clock: %w", err)
+		}
+		d.begin(id, now.Add(d.store.opts.ClockSkew))
+	}
+	if err := errors.Join(loadScripts(ctx, d.client), d.store.prepare(ctx, info)); err != nil {
+		return err
+	}
+	return d.repeat(ctx)
+}
+
+// begin notes that the past is in doubt at a moment of Redis's clock.
+func (d *doubts) begin(id string, now time.Time) {
+	known := d.store.lease.server.Load()
+	cause := "failover"
+	if run, _, _ := strings.Cut(id, " "); !strings.HasPrefix(*known, run+" ") {
+		cause = "restart"
+	}
+	d.store.metrics.MasterChanges.WithLabelValues(cause).Inc()
+	d.store.log.Warn("Redis may have lost what it acknowledged; comparing", "master", d.store.master, "reason", cause)
+	d.seen = id
+	d.last.Store(now.UnixMilli())
+	d.at.Store(max(1, d.store.clock()))
+	d.floor.Store(now.UnixMicro())
+	d.count.Add(1) // last: who sees it sees the rest
+	if f, ok := any(d.store.feed).(interface{ doubt(floor presence.Revision) }); ok {
+		f.doubt(presence.Revision(now.UnixMicro()))
+	}
+}
+
+// repeat makes the last leaves again. One that Redis holds finds no member.
+func (d *doubts) repeat(ctx context.Context) error {
+	if d.flying != 0 && !d.store.lease.dead(d.flying) {
+		return errors.New("repeated leaves are still under way")
+	}
+	now, err := d.client.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("read Redis's clock: %w", err)
+	}
+	until := now.Add(opLife).UnixMilli()
+	for calls := d.calls(until); len(calls) > 0; {
+		n := min(len(calls), repeatChunk)
+		d.flying = until
+		for _, result := range callAll(ctx, d.client, d.leave, calls[:n]) {
+			if err := result.Err(); err != nil {
+				return fmt.Errorf("repeat the last leaves: %w", err)
+			}
+		}
+		calls = calls[n:]
+	}
+	d.flying = 0
+	return nil
+}
+
+// calls are the calls that make the last leaves again.
+func (d *doubts) calls(until int64) []request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k, floor := d.store.keys, d.floor.Load()
+	var calls []request
+	for _, all := range []map[leaveKey]lastLeave{d.old, d.young} {
+		for key, l := range all {
+			if len(calls) == 0 || len(calls[len(calls)-1].keys) == runOps {
+				calls = append(calls, request{args: []any{until, floor}})
+			}
+			c := &calls[len(calls)-1]
+			c.keys = append(c.keys, k.members(key.app, key.room))
+			c.args = append(c.args, k.feed(key.app, key.room), key.conn.String(), l.inc, string(l.reason), "")
+		}
+	}
+	return calls
+}
+
+// reclaim has the edge reclaim every connection. The nodes do not all begin at
+// the same moment.
+func (d *doubts) reclaim() {
+	wait := time.Duration(0)
+	if lineup := d.store.lineup.Load(); lineup != nil && len(lineup.others) > 0 {
+		wait = rand.N(reclaimSpread)
+	}
+	d.store.reclaims.notBefore(wait)
+	d.epoch++
+	d.store.edge.Reclaim(d.epoch)
+}
