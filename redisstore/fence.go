@@ -162,13 +162,6 @@ func (q *fences) done(f *fenced, again bool, fence int64) {
 	}
 }
 
-// count is how many connections have a fence.
-func (q *fences) count() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.all)
-}
-
 // sweep is one round over the rooms of a connection.
 type sweep struct {
 	// set once
