@@ -842,13 +842,15 @@ var Roster = class {
 			tell(body);
 			return;
 		}
-		if (this.#toldBefore(event)) return;
+		if (this.#toldBefore(event) || this.#meaningless(event)) return;
 		if (revision !== this.#told) [this.#told, this.#at] = [revision, /* @__PURE__ */ new Set()];
 		this.#at?.add(keyOf(event));
 		if (event.timestamp > this.#heardAt) this.#heardAt = event.timestamp;
 		this.#outage?.since.set(id, revision);
 		if (this.#lists > 0) this.#journal.push(event);
+		const known = this.#certain(revision) ? this.known.get(id) : void 0;
 		this.#fold(event);
+		if (event.event === "join" && known !== void 0) this.#host.tell(leaveOf(known, revision));
 		tell(body);
 	}
 	lapsed(name) {
@@ -923,14 +925,14 @@ var Roster = class {
 			else if (newer) missed.push(updateOf(member));
 		}
 		const there = new Set(list.map(({ connectionId }) => connectionId));
-		this.#ended.clear();
+		if (list.revision > 0) this.#ended.clear();
+		const end = list.revision > 0 ? list.revision : Math.max(this.revision, this.#told ?? 0) + 1;
 		for (const [id, member] of before) {
 			if (there.has(id) || (since.get(id) ?? 0) > list.revision) continue;
-			missed.push(leaveOf(member, Math.max(list.revision, member.revision)));
+			missed.push(leaveOf(member, end));
 			if (list.revision === 0) this.#ended.set(id, member.timestamp);
 		}
-		if (list.revision === 0) this.#told = void 0;
-		else if (since.size === 0 || (this.#told ?? 0) <= list.revision) [this.#told, this.#at] = [list.revision, void 0];
+		if (list.revision > 0 && (since.size === 0 || (this.#told ?? 0) <= list.revision)) [this.#told, this.#at] = [list.revision, void 0];
 		if (this.#tracks()) {
 			const shown = this.whole ? before : /* @__PURE__ */ new Map();
 			this.#take(list);
@@ -947,6 +949,12 @@ var Roster = class {
 		}
 		if (this.#told === void 0 || revision > this.#told) return false;
 		return revision < this.#told || this.#at === void 0 || this.#at.has(keyOf(heard));
+	}
+	#meaningless({ event, connectionId, revision }) {
+		return this.#certain(revision) && event !== "join" && !this.known.has(connectionId);
+	}
+	#certain(revision) {
+		return this.whole && this.#tracks() && revision > this.#base;
 	}
 	#fold(event) {
 		if (!this.#tracks() || event.revision <= this.#base) return;

@@ -77,13 +77,15 @@ export class Roster implements Inlet {
       tell(body); // a server that has no revisions
       return;
     }
-    if (this.#toldBefore(event)) return;
+    if (this.#toldBefore(event) || this.#meaningless(event)) return;
     if (revision !== this.#told) [this.#told, this.#at] = [revision, new Set()];
     this.#at?.add(keyOf(event));
     if (event.timestamp > this.#heardAt) this.#heardAt = event.timestamp;
     this.#outage?.since.set(id, revision);
     if (this.#lists > 0) this.#journal.push(event);
+    const known = this.#certain(revision) ? this.known.get(id) : undefined;
     this.#fold(event);
+    if (event.event === 'join' && known !== undefined) this.#host.tell(leaveOf(known, revision)); // which was lost
     tell(body);
   }
 
@@ -156,14 +158,16 @@ export class Roster implements Inlet {
       }
     }
     const there = new Set(list.map(({ connectionId }) => connectionId));
-    this.#ended.clear();
+    if (list.revision > 0) this.#ended.clear();
+    // What emptied a room came after all that was known of it.
+    const end = list.revision > 0 ? list.revision : Math.max(this.revision, this.#told ?? 0) + 1;
     for (const [id, member] of before) {
       if (there.has(id) || (since.get(id) ?? 0) > list.revision) continue;
-      missed.push(leaveOf(member, Math.max(list.revision, member.revision)));
+      missed.push(leaveOf(member, end));
       if (list.revision === 0) this.#ended.set(id, member.timestamp);
     }
-    if (list.revision === 0) this.#told = undefined;
-    else if (since.size === 0 || (this.#told ?? 0) <= list.revision) [this.#told, this.#at] = [list.revision, undefined];
+    // A room that fills again begins above what it was at, so that what was told stays below.
+    if (list.revision > 0 && (since.size === 0 || (this.#told ?? 0) <= list.revision)) [this.#told, this.#at] = [list.revision, undefined];
     if (this.#tracks()) {
       const shown = this.whole ? before : new Map<string, PresentMember>();
       this.#take(list);
@@ -181,6 +185,16 @@ export class Roster implements Inlet {
     }
     if (this.#told === undefined || revision > this.#told) return false;
     return revision < this.#told || this.#at === undefined || this.#at.has(keyOf(heard));
+  }
+
+  // Of someone whom nobody was told of: a leave means nothing, and what led to an update was lost: the list tells.
+  #meaningless({ event, connectionId, revision }: PresenceEvent): boolean {
+    return this.#certain(revision) && event !== 'join' && !this.known.has(connectionId);
+  }
+
+  // Whether `known` is all there was before that revision.
+  #certain(revision: number): boolean {
+    return this.whole && this.#tracks() && revision > this.#base;
   }
 
   #fold(event: PresenceEvent): void {

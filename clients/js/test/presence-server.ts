@@ -24,6 +24,8 @@ export class PresenceServer {
   revision = 100;
   /** What to answer instead; `null` for nothing. */
   refuse: (request: ClientRequest) => Answer | undefined = () => undefined;
+  /** Is told each event of presence, also those that nobody hears. */
+  happened: (event: object) => void = () => {};
   #clock = Date.parse('2026-01-01T00:00:00.000Z');
 
   constructor() {
@@ -63,6 +65,7 @@ export class PresenceServer {
   }
 
   #tell(room: string, event: { event: string; timestamp: string; revision: number; reason?: string }): void {
+    this.happened(structuredClone(event));
     if (this.bound.has(`${room} ${event.event}`)) ScriptedSocket.last.frame(`app1:${room}:$:presence:${event.event}`, event);
   }
 
