@@ -130,6 +130,16 @@ type Restored struct {
 	Rooms []Listed
 }
 
+// Memberships returns the rooms in which its membership goes on.
+func (r *Restored) Memberships() (rooms []string) {
+	for i := range r.Rooms {
+		if r.Rooms[i].Member {
+			rooms = append(rooms, r.Rooms[i].Room)
+		}
+	}
+	return rooms
+}
+
 // Listed is a room in the session of a connection that was resumed.
 type Listed struct {
 	Room     string

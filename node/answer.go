@@ -17,6 +17,9 @@ func (l *loop) finishRequest(c *conn, r *request, err *presence.Error) {
 		return
 	}
 	r.acked = true
+	if r.errand != errandClient {
+		return
+	}
 	if c.inflight > 0 && r.entry != nil {
 		c.inflight--
 		if c.flags&flagPaused != 0 && int(c.inflight) < l.node.opts.Limits.InFlight {
@@ -26,67 +29,92 @@ func (l *loop) finishRequest(c *conn, r *request, err *presence.Error) {
 			}
 		}
 	}
-	if err != nil {
-		l.ackError(c, r.typ, r.ack, r.began, err)
+	if err == nil && r.tooLong > 0 {
+		err = l.tooLong(r)
+	}
+	l.tally(r, err)
+	if r.ack == nil || c.state != stateOpen {
 		return
 	}
-	app, room := r.entry.room.app, r.entry.room.name
-	switch r.typ {
-	case protocol.TypePresenceGet:
-		if r.tooLong > 0 {
-			l.m.limit("reply")
-			limit := l.node.opts.Limits.Reply
-			l.ackError(c, r.typ, r.ack, r.began, presence.Errorf(presence.CodeTooLarge,
-				"the list of members has about %d bytes; the limit is %d: pass a limit", r.tooLong, limit).WithField("limit").WithLimit(int64(limit)))
-			return
+	app, room, text := r.entry.room.app, r.entry.room.name, c.flags&flagText != 0
+	if len(r.reply) >= bigReply && err == nil {
+		// By itself: it may be larger than the outbound queue allows.
+		l.flushReplies()
+		if c.state == stateOpen {
+			l.stats.FramesOut++
+			l.send(c, textFrame(l.appendAck(nil, r, app, room, text, nil)), true)
 		}
-		l.ackRevision(c, r, r.reply)
-	case protocol.TypePresenceCount:
-		var digits [20]byte
-		l.ackRevision(c, r, strconv.AppendInt(digits[:0], r.op.Count, 10))
-	case protocol.TypePublish:
-		l.ackData(c, r.typ, r.ack, r.op.Data)
-		l.m.took(r.typ, l.now.Sub(r.began))
-	default:
-		l.ackPlain(c, r, app, room)
+		return
 	}
+	l.scratch = l.appendAck(l.scratch[:0], r, app, room, text, err)
+	l.reply(c, l.scratch)
 }
 
-// ackPlain acknowledges what is answered with a name.
+// bigReply is the length of a list of members that is sent by itself.
+const bigReply = 16 << 10
+
+func (l *loop) tooLong(r *request) *presence.Error {
+	l.m.limit("reply")
+	limit := l.node.opts.Limits.Reply
+	return presence.Errorf(presence.CodeTooLarge, "the list of members has about %d bytes; the limit is %d: pass a limit",
+		r.tooLong, limit).WithField("limit").WithLimit(int64(limit))
+}
+
+// tally counts how a request ended.
+func (l *loop) tally(r *request, err *presence.Error) {
+	code := presence.Code("")
+	if err != nil {
+		code = err.Code
+	}
+	l.m.done(r.typ, code, l.now.Sub(r.began))
+}
+
+// appendAck appends the acknowledgement of r, without a websocket header. text
+// says that a room join is answered with text (wire protocol 6.2).
+func (l *loop) appendAck(s []byte, r *request, app, room string, text bool, err *presence.Error) []byte {
+	if err != nil {
+		return protocol.AppendAckError(s, r.ack, err)
+	}
+	switch r.typ {
+	case protocol.TypePresenceGet:
+		return protocol.AppendAckRevision(s, r.ack, r.reply, r.op.Revision)
+	case protocol.TypePresenceCount:
+		var digits [20]byte
+		return protocol.AppendAckRevision(s, r.ack, strconv.AppendInt(digits[:0], r.op.Count, 10), r.op.Revision)
+	case protocol.TypePublish:
+		return protocol.AppendAck(s, r.ack, r.op.Data)
+	case protocol.TypeRoomJoin:
+		if text {
+			return protocol.AppendAckText(s, r.ack, app, ":", room)
+		}
+		return protocol.AppendAckRoom(s, r.ack, app, room)
+	case protocol.TypeBind, protocol.TypeUnbind:
+		if r.mask == maskMessages {
+			return protocol.AppendAckText(s, r.ack, app, ":", room)
+		}
+		return protocol.AppendAckText(s, r.ack, app, ":", room, protocol.MessageInfix, r.event)
+	case protocol.TypePresenceJoin:
+		return protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "join")
+	case protocol.TypePresenceUpdate:
+		return protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "update")
+	case protocol.TypePresenceLeave:
+		return protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "leave")
+	case protocol.TypePresenceSubscribe, protocol.TypePresenceUnsubscribe:
+		return protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, r.event)
+	case protocol.TypePresenceUnsubscribeAll:
+		return protocol.AppendAck(s, r.ack, jsonTrue)
+	}
+	return protocol.AppendAckText(s, r.ack, app, ":", room) // room leave
+}
+
+// ackPlain acknowledges what needs no room of its connection.
 func (l *loop) ackPlain(c *conn, r *request, app, room string) {
-	l.m.done(r.typ, "", l.now.Sub(r.began))
+	l.tally(r, nil)
 	if r.ack == nil {
 		return
 	}
-	s := l.scratch[:0]
-	switch r.typ {
-	case protocol.TypeRoomJoin:
-		if c.flags&flagText != 0 {
-			s = protocol.AppendAckText(s, r.ack, app, ":", room)
-		} else {
-			s = protocol.AppendAckRoom(s, r.ack, app, room)
-		}
-	case protocol.TypeBind, protocol.TypeUnbind:
-		if r.mask == maskMessages {
-			s = protocol.AppendAckText(s, r.ack, app, ":", room)
-		} else {
-			s = protocol.AppendAckText(s, r.ack, app, ":", room, protocol.MessageInfix, r.event)
-		}
-	case protocol.TypePresenceJoin:
-		s = protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "join")
-	case protocol.TypePresenceUpdate:
-		s = protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "update")
-	case protocol.TypePresenceLeave:
-		s = protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, "leave")
-	case protocol.TypePresenceSubscribe, protocol.TypePresenceUnsubscribe:
-		s = protocol.AppendAckText(s, r.ack, app, ":", room, protocol.PresenceInfix, r.event)
-	case protocol.TypePresenceUnsubscribeAll:
-		s = protocol.AppendAck(s, r.ack, jsonTrue)
-	default: // room leave
-		s = protocol.AppendAckText(s, r.ack, app, ":", room)
-	}
-	l.scratch = s
-	l.reply(c, s)
+	l.scratch = l.appendAck(l.scratch[:0], r, app, room, c.flags&flagText != 0, nil)
+	l.reply(c, l.scratch)
 }
 
 var jsonTrue = []byte("true")
@@ -98,25 +126,6 @@ func (l *loop) ackData(c *conn, t protocol.Type, ackID, data []byte) {
 	}
 	l.scratch = protocol.AppendAck(l.scratch[:0], ackID, data)
 	l.reply(c, l.scratch)
-}
-
-// ackRevision answers with data that is true at a revision. A long list is
-// sent by itself: it may be larger than the outbound queue allows.
-func (l *loop) ackRevision(c *conn, r *request, data []byte) {
-	l.m.done(r.typ, "", l.now.Sub(r.began))
-	if r.ack == nil {
-		return
-	}
-	if len(data) < 16<<10 {
-		l.scratch = protocol.AppendAckRevision(l.scratch[:0], r.ack, data, r.op.Revision)
-		l.reply(c, l.scratch)
-		return
-	}
-	l.flushReplies()
-	if c.state == stateOpen {
-		l.stats.FramesOut++
-		l.send(c, textFrame(protocol.AppendAckRevision(nil, r.ack, data, r.op.Revision)), true)
-	}
 }
 
 func (l *loop) ackError(c *conn, t protocol.Type, ackID []byte, began time.Time, err *presence.Error) {

@@ -95,17 +95,21 @@ func (l *loop) closeFrame(c *conn, payload []byte) {
 		answer = payload[:2]
 	}
 	// 1000, 1001 and no code are a client that goes; anything else is trouble.
-	reason, why := presence.ReasonTimeout, endLost
+	clean, why := false, endLost
 	switch code {
 	case ws.StatusNormalClosure, ws.StatusGoingAway, ws.StatusNoStatusRcvd:
-		reason, why = presence.ReasonClosed, endClosed
+		clean, why = true, endClosed
 	}
 	l.startAll(c)
 	l.flushReplies()
 	if c.state != stateOpen {
 		return
 	}
-	l.endSession(c, reason, why)
+	if clean {
+		l.departSession(c)
+	} else {
+		l.loseSession(c, why)
+	}
 	l.send(c, appendFrame(l.scratch[:0], ws.OpClose, answer), false)
 	l.destroy(c, why)
 }
@@ -132,6 +136,10 @@ func (l *loop) message(c *conn, msg []byte) {
 	}
 	if err := l.admit(c, r); err != nil {
 		l.ackError(c, r.Type, r.AckID, l.now, err)
+		return
+	}
+	if c.flags&flagTaken != 0 { // never applied, and never in silence
+		l.ackError(c, r.Type, r.AckID, l.now, errTaken)
 		return
 	}
 	l.dispatch(c, r)

@@ -55,6 +55,7 @@ type job struct {
 	casts    []*broadcast
 	cursor   int
 	messages bool
+	last     presence.Revision  // of the newest event in casts; 0: only messages
 	variants [maskNamed]variant // by the mask of an entry without named binds
 }
 
@@ -110,6 +111,7 @@ func (l *loop) takeJob() {
 		size += n
 		j.casts = append(j.casts, b)
 		j.messages = j.messages || b.kind == 0
+		j.last = max(j.last, b.rev)
 	}
 	rest := copy(lr.pending, lr.pending[len(j.casts):])
 	clear(lr.pending[rest:])
@@ -192,6 +194,9 @@ func (l *loop) deliver(j *job, e *entry) {
 func (l *loop) guardedDeliver(j *job, e *entry) {
 	defer l.recovered(l.conns.at(e.slot).ref())
 	l.deliver(j, e)
+	if e.mask&maskPresence != 0 { // not where sending it has ended the connection
+		e.handed = max(e.handed, j.last)
+	}
 }
 
 // mixedSince reports whether some event of the job is not above what e's

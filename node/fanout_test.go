@@ -181,7 +181,7 @@ func TestSlowConsumerIsCutAndTheOthersMissNothing(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	waitFor(t, func() bool { store.mu.Lock(); defer store.mu.Unlock(); return len(store.departed) == 2 })
+	waitFor(t, func() bool { return store.gone() == 2 })
 	waitFor(t, func() bool {
 		sum := int64(0)
 		for _, s := range n.loopStats() {

@@ -87,6 +87,14 @@ func TestCloseFrameIsAnswered(t *testing.T) {
 					return true
 				}
 			}
+			for _, d := range store.detached {
+				if strings.HasSuffix(p.id, d.Conn.String()) {
+					if string(d.Reason) != want.reason {
+						t.Errorf("close %q: detached as %s, want %s", payload, d.Reason, want.reason)
+					}
+					return true
+				}
+			}
 			return false
 		})
 	}

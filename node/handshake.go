@@ -2,6 +2,9 @@ package node
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
@@ -33,6 +36,7 @@ import (
 type handshake struct {
 	answer []byte // the 101
 	req    *request
+	secret string // that is granted, and told once; "" none
 }
 
 var errShuttingDown = presence.Errorf(presence.CodeUnavailable, "this node is shutting down")
@@ -135,21 +139,27 @@ func (l *loop) upgrade(c *conn, head []byte) {
 		l.refuse(c, presence.Errorf(presence.CodeUnavailable, "this node is %v behind with its broadcasts", age.Round(time.Second)))
 		return
 	}
-	if l.node.draining.Load() {
+	if l.node.refusing.Load() {
 		l.refuse(c, errShuttingDown)
 		return
 	}
 
 	req := l.newRequest(c)
+	req.errand, req.epoch = errandOpen, l.epoch
 	req.op.Kind = presence.OpOpen
+	if ids.known {
+		req.op.Kind = presence.OpResume
+	}
+	req.op.Secret = ids.secretHash
+	c.secret = nil
+	if ids.secretHash != "" {
+		c.secret = &req.op.Secret
+	}
 	req.op.App = ids.key.App.ID
 	req.op.Key = ids.key.Public
 	req.op.Client = ids.client
 	req.op.Conn = ids.conn
-	req.op.Grace = l.node.opts.Grace
-	if g := ids.key.App.Grace; g > 0 {
-		req.op.Grace = g
-	}
+	req.op.Grace = l.node.grace(ids.key)
 	c.key, c.id = ids.key, ids.conn
 	c.client = strings.Clone(ids.client) // else it holds the whole URL in memory
 	if ids.style == protocol.StyleText {
@@ -159,7 +169,7 @@ func (l *loop) upgrade(c *conn, head []byte) {
 	if c.in == nil {
 		c.in = &inbuf{}
 	}
-	c.in.hand = &handshake{answer: bytes.Clone(m.out.Bytes()), req: req}
+	c.in.hand = &handshake{answer: bytes.Clone(m.out.Bytes()), req: req, secret: ids.granted}
 	l.watch(c) // not read until it is answered
 	l.refile(c)
 	l.node.opens.Add(1)
@@ -175,7 +185,11 @@ type identity struct {
 	key    *auth.Key
 	client string
 	conn   presence.ConnID
+	known  bool // the client brought conn: it may be resumed
 	style  protocol.Style
+
+	secretHash string // of the resume secret that it showed, or is granted; "" none
+	granted    string // a new resume secret; "" none
 }
 
 // identify checks path and query of an upgrade (wire protocol 2.1, 2.2).
@@ -203,14 +217,35 @@ func (n *Node) identify(uri string) (id identity, err *presence.Error) {
 	id.style = style.Or(app)
 	if q.ConnectionID == "" {
 		id.conn = presence.NewConnID()
+		if q.HasFeature(protocol.FeatureResume) {
+			id.granted = rand.Text()
+			id.secretHash = hashSecret(id.granted)
+		}
 		return id, nil
 	}
 	owner, conn, _ := protocol.SplitConnectionID(q.ConnectionID) // ParseQuery has refused any other form
 	if owner != id.key.App.ID {
 		return id, presence.Errorf(presence.CodeForbidden, "connectionId %q belongs to another app", clip(q.ConnectionID)).WithField("connectionId")
 	}
-	id.conn = conn
+	id.conn, id.known = conn, true
+	if q.ResumeSecret != "" {
+		id.secretHash = hashSecret(q.ResumeSecret)
+	}
 	return id, nil
+}
+
+// hashSecret is what is kept of a resume secret.
+func hashSecret(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// grace is how long memberships outlive a lost socket in the app of key.
+func (n *Node) grace(key *auth.Key) time.Duration {
+	if g := key.App.Grace; g > 0 {
+		return g
+	}
+	return n.opts.Grace
 }
 
 func (n *Node) originAllowed(origin string) bool {
@@ -235,7 +270,15 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 	}
 	hand := c.in.hand
 	c.in.hand = nil
-	c.inc = op.NewInc
+	c.inc, c.epoch = op.NewInc, req.epoch
+	if c.secret != nil {
+		secret := op.Secret // the request is used again
+		c.secret = &secret
+	}
+	if old, ok := l.byID[c.id]; ok {
+		l.taken(l.conns.at(old), c.inc)
+	}
+	l.byID[c.id] = c.slot
 	l.setState(c, stateOpen)
 	c.flags |= flagFresh
 	c.lastSeen = l.second
@@ -243,8 +286,7 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 
 	l.scratch = protocol.AppendConnected(l.scratch[:0], &protocol.Connected{
 		App: c.key.App.ID, Conn: c.id, Client: c.client, Node: l.node.opts.NodeID,
-		// A lost socket ends its memberships at once: nothing is kept for a grace yet.
-		GraceMs: 0,
+		GraceMs: op.Grace.Milliseconds(), Features: features(hand, c), ResumeSecret: hand.secret,
 	})
 	out := appendFrame(hand.answer, ws.OpText, l.scratch)
 	l.stats.FramesOut++
@@ -262,6 +304,15 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 		l.dropIn(c)
 	}
 	l.refile(c)
+	l.restore(c, op)
+}
+
+// features are the granted ones.
+func features(hand *handshake, c *conn) []string {
+	if hand.secret != "" || c.secret != nil {
+		return []string{protocol.FeatureResume}
+	}
+	return nil
 }
 
 // refuse answers an upgrade with the status of err.

@@ -101,7 +101,7 @@ func TestSilentPeerIsPingedAndThenLost(t *testing.T) {
 		}
 		q.write(masked(ws.OpPong, ""))
 	}
-	waitFor(t, func() bool { store.mu.Lock(); defer store.mu.Unlock(); return len(store.departed) == 1 })
+	waitFor(t, func() bool { return store.gone() == 1 })
 	if _, err := p.r.ReadByte(); err == nil {
 		t.Error("the silent peer's socket is still open")
 	}

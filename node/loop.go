@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
 	presence "presencesets"
@@ -72,14 +73,15 @@ type loop struct {
 	jobFree      job
 	freeReqs     *request
 	memory       memory
-	partial      int    // bytes of half-read frames
-	queued       int    // bytes in outbound queues
-	subs         int    // entries that receive something
-	rooms        int    // rooms with such an entry
-	members      int    // entries that may be a member
-	swept        uint32 // second of the last sweep
-	sweepAt      uint32 // slot at which it goes on
-	since        int64  // the store's Since of this sweep
+	partial      int                        // bytes of half-read frames
+	queued       int                        // bytes in outbound queues
+	subs         int                        // entries that receive something
+	rooms        int                        // rooms with such an entry
+	members      int                        // entries that may be a member
+	byID         map[presence.ConnID]uint32 // slot of each connection that is open
+	epoch        uint16                     // of the store's past: a connection of another one is not sure of itself
+	reclaims     reclaims
+	drain        wave
 	stopping     bool
 	behind       bool // the wheel has entries of the past left
 	stats        metrics.LoopStats
@@ -96,16 +98,25 @@ type task struct {
 	unknown *presence.Error
 	cast    *broadcast
 	ask     chan metrics.LoopStats
+
+	do       func(*loop)
+	ref      connRef
+	payloads [][]byte
+	epoch    int64
 }
 
 type taskKind uint8
 
 const (
-	taskSocket taskKind = iota // fd: a new socket
-	taskDone                   // req: the store has answered
-	taskCast                   // cast: an event or a message for a room's subscribers
-	taskStats                  // ask: wants a copy of the counters
-	taskStop                   // close every connection and end
+	taskSocket  taskKind = iota // fd: a new socket
+	taskDone                    // req: the store has answered
+	taskCast                    // cast: an event or a message for a room's subscribers
+	taskStats                   // ask: wants a copy of the counters
+	taskStop                    // close every connection and end
+	taskDrain                   // close connections in waves
+	taskAsk                     // do: a question about connections
+	taskLate                    // payloads: acknowledgements that were owed to ref's last socket
+	taskReclaim                 // epoch: every connection must be compared with the store
 )
 
 // segment is one connection's part of the replies of a turn.
@@ -127,6 +138,7 @@ func newLoop(n *Node, id int) (*loop, error) {
 			RoomName: lim.RoomName, EventName: lim.EventName,
 		}),
 		rbuf:  make([]byte, 64<<10),
+		byID:  make(map[presence.ConnID]uint32),
 		began: time.Now(),
 	}
 	l.stats.Loop = id
@@ -231,6 +243,12 @@ func (l *loop) collect() bool {
 			deadline = d
 		}
 	}
+	if d := l.drain.next; !d.IsZero() && d.Before(deadline) {
+		deadline = d
+	}
+	if d := l.reclaims.next; l.reclaims.on && d.Before(deadline) {
+		deadline = d
+	}
 	ok := l.poll.wait(deadline)
 	l.sleeping.Store(false)
 	l.stats.Wakes++
@@ -292,6 +310,14 @@ func (l *loop) takeTasks() {
 			t.ask <- l.snapshotStats()
 		case taskStop:
 			l.stopAll()
+		case taskDrain:
+			l.startDrain()
+		case taskAsk:
+			t.do(l)
+		case taskLate:
+			l.sendLate(t.ref, t.payloads)
+		case taskReclaim:
+			l.startReclaim(t.epoch)
 		}
 		*t = task{}
 	}
@@ -312,6 +338,8 @@ func (l *loop) refuseTask(t task) {
 		l.orphaned(t.req)
 	case taskStats:
 		t.ask <- l.snapshotStats()
+	case taskAsk:
+		t.do(l)
 	}
 }
 
@@ -363,29 +391,8 @@ func (l *loop) timers() {
 		}
 	}
 	l.expireWaits()
-	if l.second != l.swept {
-		l.swept = l.second
-		l.sweepForeign()
-	}
-}
-
-// sweepStep is how many connections a second are looked at when the node has
-// lost its stamp: their clients all come back.
-const sweepStep = 4096
-
-// sweepForeign closes the connections that were opened under a stamp that the
-// node has lost. Their clients connect again and are served.
-func (l *loop) sweepForeign() {
-	if since := l.node.opts.Store.Since(); since != l.since {
-		l.since, l.sweepAt = since, 0
-	}
-	slots := uint32(len(l.conns.slabs)) * slabSize
-	for n := 0; l.sweepAt < slots && n < sweepStep; l.sweepAt++ {
-		n++
-		if c := l.conns.at(l.sweepAt); c.state == stateOpen && c.inc < l.since {
-			l.closeWith(c, closeTryAgain, "this node lost its lease; connect again", endError)
-		}
-	}
+	l.stepReclaim()
+	l.stepDrain()
 }
 
 func (l *loop) guardedExpire(c *conn) {
@@ -432,7 +439,7 @@ func (l *loop) stopAll() {
 		switch c := l.conns.at(i); c.state {
 		case stateFree:
 		case stateOpen:
-			l.closeWith(c, 1001, "this node is shutting down", endDrain)
+			l.closeWith(c, ws.StatusGoingAway, goingAway, endDrain)
 		case stateHead, stateAuthorising:
 			l.refuse(c, errShuttingDown)
 		} // those that are closing have their deadlines

@@ -16,8 +16,12 @@ type memStore struct {
 	rooms    map[string]*memRoom
 	sessions map[presence.ConnID]int64
 	inc      int64
-	since    int64
+	edge     presence.Edge
 	departed []presence.Departure
+	detached []presence.Detachment
+	released []presence.Detachment
+	grace    bool               // keep the members of a lost connection
+	resume   *presence.Restored // what the next OpResume finds; nil: nothing
 	tracks   []string
 	held     []func()                           // answers kept back
 	hold     func(*presence.Op) bool            // keep the answer of this operation back
@@ -95,8 +99,14 @@ func (s *memStore) Submit(op *presence.Op) *presence.Error {
 		return nil
 	}
 	switch op.Kind {
-	case presence.OpOpen:
+	case presence.OpOpen, presence.OpResume, presence.OpReclaim:
 		s.inc++
+		op.Restored, s.resume = s.resume, nil
+		for i := range op.Holds {
+			if m := s.room(op.App, op.Holds[i].Room).members[op.Conn]; m != nil {
+				op.Holds[i].Revision = m.Revision
+			}
+		}
 		s.sessions[op.Conn] = s.inc
 		op.NewInc = s.inc
 	case presence.OpTrack:
@@ -175,13 +185,6 @@ func (s *memStore) Depart(d presence.Departure) {
 	}
 }
 
-// Since implements Store.
-func (s *memStore) Since() int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.since
-}
-
 // Unwatch implements Store.
 func (s *memStore) Unwatch(app, room string) {
 	s.mu.Lock()
@@ -199,4 +202,42 @@ func (s *memStore) UnwatchMessages(app, room string) {
 // Ready implements Store.
 func (s *memStore) Ready() []presence.Check {
 	return []presence.Check{{Name: "store", OK: true, Since: time.Now()}}
+}
+
+// Attach implements Store.
+func (s *memStore) Attach(e presence.Edge) { s.edge = e }
+
+// Detach implements Store: unless grace is set, the grace is over at once.
+func (s *memStore) Detach(d presence.Detachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detached = append(s.detached, d)
+	delete(s.sessions, d.Conn)
+	if s.grace {
+		return
+	}
+	for _, r := range s.rooms {
+		if m := r.members[d.Conn]; m != nil {
+			s.change(r, presence.KindLeave, m, d.Reason, m.Data)
+		}
+	}
+}
+
+// gone is how many connections have ended here, in whatever way.
+func (s *memStore) gone() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.departed) + len(s.detached)
+}
+
+// Release implements Store.
+func (s *memStore) Release(d presence.Detachment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released = append(s.released, d)
+}
+
+// Late implements Store.
+func (s *memStore) Late(conn presence.ConnID, _ string, answer func(payloads [][]byte)) {
+	s.edge.Late(conn, answer)
 }

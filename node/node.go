@@ -29,13 +29,21 @@ type Store interface {
 	// Depart ends every membership of a connection, once, however long the
 	// store is away.
 	Depart(presence.Departure)
+	// Detach leaves the memberships of a lost socket's connection to the store,
+	// for the grace.
+	Detach(presence.Detachment)
+	// Release says that another socket has the connection, and what this one
+	// had been handed. Nothing is ended.
+	Release(presence.Detachment)
+	// Late asks the node with stamp from for acknowledgements that it owes to
+	// the connection's last socket. answer is called once, on any goroutine.
+	Late(conn presence.ConnID, from string, answer func(payloads [][]byte))
+	// Attach tells the store whom to tell and to ask.
+	Attach(presence.Edge)
 	// Unwatch and UnwatchMessages say that the node's last subscriber of the
 	// room has gone.
 	Unwatch(app, room string)
 	UnwatchMessages(app, room string)
-	// Since is the incarnation below which a connection is no longer this
-	// node's, so that nothing of it can succeed any more. It never falls.
-	Since() int64
 	// Ready says how the node's links to the store are.
 	Ready() []presence.Check
 }
@@ -57,7 +65,11 @@ type Options struct {
 	PingTimeout      time.Duration // silence after the ping that ends it
 	QueueBytes       int           // bytes that one peer may not have taken
 	QueueAge         time.Duration // time in which it must take some
-	Grace            time.Duration // written into the session; an app may have its own
+	Grace            time.Duration // for which memberships outlive a lost socket; an app may have its own
+
+	DrainDelay  time.Duration // from "not ready" to the end of accepting
+	DrainWindow time.Duration // over which the clients are sent away
+	DrainGrace  time.Duration // the least grace of a client that was sent away
 
 	Origins []string // allowed `Origin`s; empty or "*": all
 	Limits  Limits
@@ -80,7 +92,8 @@ type Node struct {
 	adminLn    net.Listener
 
 	open     atomic.Int64 // sockets of the client port that loops hold
-	draining atomic.Bool
+	draining atomic.Bool  // not ready any more
+	refusing atomic.Bool  // takes no new connection
 	started  time.Time
 
 	roomsMu sync.Mutex
@@ -94,7 +107,8 @@ type Node struct {
 
 	ends  endLog
 	opens sync.WaitGroup // sessions that the store is opening
-	lists chan struct{}  // big lists of members that are put together now
+	late  lateBoxes
+	lists chan struct{} // big lists of members that are put together now
 }
 
 // New opens the node's ports and makes its loops. Nothing is served before Run.
@@ -130,6 +144,7 @@ func New(opts Options) (*Node, error) {
 		n.loops = append(n.loops, l)
 	}
 	opts.Metrics.RegisterLoops(n.loopStats)
+	opts.Store.Attach(n)
 	return n, nil
 }
 
@@ -139,8 +154,8 @@ func (n *Node) ClientAddr() *net.TCPAddr { return n.clientAddr }
 // AdminAddr is the bound address of the admin port.
 func (n *Node) AdminAddr() net.Addr { return n.adminLn.Addr() }
 
-// Run serves until ctx ends, then closes every connection, ends their
-// memberships through the store and waits for the loops. The store must live
+// Run serves until ctx ends, then closes every connection, leaves their
+// memberships to the store for the grace of a drain, and waits for the loops. The store must live
 // on until it has returned. A second Run is not possible.
 func (n *Node) Run(ctx context.Context) error {
 	client, admin := n.httpServer(), n.adminServer()
@@ -155,14 +170,7 @@ func (n *Node) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	n.draining.Store(true)
-	close(n.stop)
-	n.mu.Lock()
-	n.stopping = true
-	file := n.listenFile
-	n.mu.Unlock()
-	if file != nil {
-		_ = file.Close() // ends accept
-	}
+	n.stopAccepting()
 	<-accepted
 	for _, l := range n.loops {
 		l.post(task{kind: taskStop})
@@ -184,6 +192,21 @@ func (n *Node) Run(ctx context.Context) error {
 		break
 	}
 	return g.Wait()
+}
+
+// stopAccepting closes the client port. It may be called again.
+func (n *Node) stopAccepting() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stopping {
+		return
+	}
+	n.stopping = true
+	n.refusing.Store(true)
+	close(n.stop)
+	if n.listenFile != nil {
+		_ = n.listenFile.Close() // ends accept
+	}
 }
 
 // ownChecks are the node's own lines of its readiness.

@@ -122,7 +122,7 @@ func (l *loop) expireWaits() {
 // startNext sends the next request of e to the store, answering on the way
 // those that need none.
 func (l *loop) startNext(c *conn, e *entry) {
-	for e.current == nil && len(e.queue) > 0 {
+	for e.current == nil && len(e.queue) > 0 && !l.unsure(c) {
 		r := e.queue[0]
 		e.queue[0] = nil
 		e.queue = e.queue[1:]
@@ -142,7 +142,7 @@ func (l *loop) startNext(c *conn, e *entry) {
 			r.release()
 		}
 	}
-	if e.current == nil {
+	if e.current == nil && len(e.queue) == 0 {
 		l.dropIdle(c, e)
 	} else {
 		l.noteWaits(e)
@@ -277,7 +277,14 @@ func (l *loop) trackLine(c *conn, e *entry, mask uint8, binds []string) string {
 func (l *loop) completed(r *request, unknown *presence.Error) {
 	defer l.recovered(r.ref)
 	c := l.conns.get(r.ref)
-	if r.typ == protocol.TypeUnknown { // no request of a client: the session that an upgrade asked for
+	switch r.errand {
+	case errandReclaim:
+		if unknown == nil {
+			l.reclaimed(c, r)
+			r.release()
+		}
+		return
+	case errandOpen:
 		switch {
 		case c != nil && c.state == stateAuthorising && c.in != nil && c.in.hand != nil && c.in.hand.req == r:
 			l.opened(c, r, unknown)
@@ -291,6 +298,7 @@ func (l *loop) completed(r *request, unknown *presence.Error) {
 	}
 	e := r.entry
 	if c == nil || e == nil || e.current != r {
+		l.completedLate(r, unknown)
 		if unknown == nil { // its connection has ended; the store settles what is open
 			chain := r.chain
 			r.chain = nil
@@ -312,19 +320,18 @@ func (l *loop) completed(r *request, unknown *presence.Error) {
 		return
 	}
 	e.current = nil
+	if r.errand == errandRestore {
+		l.restored(c, e, r)
+	}
 	r.release()
 	switch {
 	case c.state != stateOpen:
 	case ended:
-		// Nothing of this connection can succeed again: its client must come back.
-		l.closeWith(c, closeTryAgain, "this connection is no longer held here; connect again", endError)
+		l.suspect(c) // somebody else has it, or nobody: the store knows
 	default:
 		l.ready = append(l.ready, readyEntry{c.ref(), e})
 	}
 }
-
-// closeTryAgain is "try again later" of the IANA registry of close codes.
-const closeTryAgain = 1013
 
 // doubted tells the client that r may or may not take effect. Nothing else of
 // the room is sent before its real outcome is known.
@@ -350,17 +357,19 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 				break // the room stays listed, so that its membership is ended with the connection
 			}
 			l.setMember(e, false)
+			e.present, e.data = false, ""
 			r.op.Kind = presence.OpUntrack
 			r.op.Revision = 0
 			l.noteWait(r)
 			return l.submit(c, e, r)
 		}
 		if err == nil {
-			e.joined = false
+			e.joined, e.present, e.data = false, false, ""
 		}
 	case protocol.TypePresenceJoin, protocol.TypePresenceUpdate:
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
+			e.present, e.data = true, string(r.op.Data)
 		} else if r.typ == protocol.TypePresenceJoin && e.answer == 0 && err.Code == presence.CodeLimit {
 			l.setMember(e, false) // the one refusal that proves that it is none
 		}
@@ -368,6 +377,7 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
 			l.setMember(e, false)
+			e.present, e.data = false, ""
 		}
 	case protocol.TypeBind, protocol.TypeUnbind, protocol.TypePresenceSubscribe,
 		protocol.TypePresenceUnsubscribe, protocol.TypePresenceUnsubscribeAll:

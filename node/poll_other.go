@@ -156,3 +156,6 @@ func acceptSocket(fd int) (int, error) {
 func tuneSocket(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // a hint
 }
+
+// unsent is not known here: what was written counts as taken.
+func unsent(int) int { return 0 }

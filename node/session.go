@@ -38,8 +38,13 @@ type entry struct {
 	waitPresence, waitMessages bool // a watch is under way, and counted in the room
 
 	sinceOf [3]presence.Revision // by kind: events at or below were in its snapshot
+	handed  presence.Revision    // of the last event that was sent to it; of one that is restored, to its lost socket
 	answer  presence.Revision    // of its last change here; its own events at or below acknowledge nothing
 	binds   []string             // event names, as JSON strings
+
+	present   bool   // a join was acknowledged, and no leave since: the store must hold data
+	restoring bool   // its subscriptions are being resumed: handed is what counts
+	data      string // JSON, "" when none was sent
 }
 
 func (e *entry) since() presence.Revision {
@@ -180,58 +185,13 @@ func subscriptions(dst []byte, mask uint8, binds []string) []byte {
 	return append(dst, '}')
 }
 
-// endSession ends what a connection was, once: it leaves every list here, and
-// the store ends its memberships. Requests that are with the store still get
-// their answers, which nobody hears.
-func (l *loop) endSession(c *conn, reason presence.Reason, why end) {
-	if c.flags&flagEnded != 0 {
-		return
-	}
-	c.flags |= flagEnded
-	unanswered := false
-	var rooms []string
-	switch {
-	case c.state == stateAuthorising && c.in != nil && c.in.hand != nil:
-		c.in.hand = nil // when its session opens after all, it is closed (orphaned)
-	case c.state != stateOpen:
-		return
-	}
-	for e := c.entries; e != nil; e = e.next {
-		if e.member {
-			rooms = append(rooms, e.room.name)
-		}
-		for _, r := range e.queue {
-			r.abandon()
-		}
-		e.queue = nil
-		if e.current != nil {
-			unanswered = true
-			for r := e.current; r != nil; r = r.chain {
-				r.entry = nil
-			}
-			e.current = nil
-		}
-		e.joined = false
-		l.forget(e)
-	}
-	c.entries = nil
-	if c.state != stateOpen {
-		return
-	}
-	l.m.disconnect(why)
-	l.node.logEnd(l, c, why)
-	l.node.opts.Store.Depart(presence.Departure{
-		App: c.key.App.ID, Conn: c.id, Inc: c.inc,
-		Reason: reason, Rooms: rooms, Unanswered: unanswered,
-	})
-}
-
 // request is one request of a client on its way through the store. It belongs
 // to the loop but for the time between a submit and its OpDone.
 type request struct {
 	op     presence.Op
 	loop   *loop
 	ref    connRef
+	errand errand
 	typ    protocol.Type
 	stage  uint8
 	acked  bool
@@ -243,19 +203,35 @@ type request struct {
 	began  time.Time
 	entry  *entry // nil: not ordered, or its connection has ended
 
-	ack      []byte   // ackId, JSON string
-	buf      []byte   // backs op.Data
-	event    string   // JSON string of the event's name; or of presence events
-	mask     uint8    // interest that a subscription adds or takes
-	want     []string // binds after a chain of subscriptions
-	wantMask uint8    // interest after it
-	limit    int      // of a get
-	id       string   // of a message
-	reply    []byte   // built off the loop
-	tooLong  int      // bytes that it would have had, when that is over the limit
-	chain    *request // subscriptions that travel with this one
-	next     *request // free list
+	ack      []byte          // ackId, JSON string
+	buf      []byte          // backs op.Data
+	event    string          // JSON string of the event's name; or of presence events
+	mask     uint8           // interest that a subscription adds or takes
+	want     []string        // binds after a chain of subscriptions
+	wantMask uint8           // interest after it
+	limit    int             // of a get
+	id       string          // of a message
+	reply    []byte          // built off the loop
+	tooLong  int             // bytes that it would have had, when that is over the limit
+	chain    *request        // subscriptions that travel with this one
+	late     *lateBox        // its connection lost its socket: where its acknowledgement goes
+	from     presence.Replay // of a restore: from where it goes on
+	epoch    uint16          // of an upgrade or a reclaim: the store's past that it was asked in
+	room     string          // of one that is late
+	text     bool            // of one that is late: flagText of its connection
+	entries  []*entry        // of a reclaim: those of its holds
+	next     *request        // free list
 }
+
+// errand is what a request is for.
+type errand uint8
+
+const (
+	errandClient  errand = iota // a client asked
+	errandOpen                  // an upgrade wants a session
+	errandRestore               // a subscription is resumed
+	errandReclaim               // what a connection is, is compared with the store
+)
 
 func (l *loop) newRequest(c *conn) *request {
 	r := l.freeReqs
@@ -282,6 +258,7 @@ func (r *request) release() {
 		r.buf = nil
 	}
 	r.op, r.reply, r.chain, r.entry, r.want = presence.Op{}, nil, nil, nil, nil
+	r.late, r.entries = nil, nil
 	r.next = r.loop.freeReqs
 	r.loop.freeReqs = r
 }
@@ -299,7 +276,7 @@ func (r *request) abandon() {
 // OpDone implements presence.Completion: it sends the request home.
 func (r *request) OpDone(op *presence.Op) {
 	n := r.loop.node
-	if op.Kind == presence.OpOpen && !r.opened {
+	if r.errand == errandOpen && !r.opened {
 		r.opened = true
 		defer n.opens.Done() // behind a Depart that the answer may cause; one that is unknown the store itself ends
 	}
@@ -363,8 +340,17 @@ const listedBytes = 220
 
 // orphaned deals with an answer that nobody waits for any more.
 func (l *loop) orphaned(r *request) {
-	if r.op.Kind == presence.OpOpen && r.op.Err == nil {
-		// The client hung up before its session was open: never a live session without a socket.
-		l.node.opts.Store.Depart(presence.Departure{App: r.op.App, Conn: r.op.Conn, Inc: r.op.NewInc, Reason: presence.ReasonClosed})
+	if r.errand != errandOpen || r.op.Err != nil {
+		return
 	}
+	// The client hung up before its session was open: never a live session
+	// without a socket. One that is resumed goes on waiting for its client.
+	if r.op.Kind == presence.OpResume && r.op.Restored != nil {
+		l.node.opts.Store.Detach(presence.Detachment{
+			App: r.op.App, Conn: r.op.Conn, Inc: r.op.NewInc, Grace: r.op.Grace, Reason: presence.ReasonTimeout,
+			Rooms: r.op.Restored.Memberships(),
+		})
+		return
+	}
+	l.node.opts.Store.Depart(presence.Departure{App: r.op.App, Conn: r.op.Conn, Inc: r.op.NewInc, Reason: presence.ReasonClosed})
 }

@@ -29,15 +29,17 @@ const (
 )
 
 const (
-	flagFiled  = 1 << iota // on the wheel
-	flagPinged             // a ping is out, since is when
-	flagFresh              // not pinged yet
-	flagAgain              // on the loop's again list
-	flagPaused             // not read: too many requests in flight
-	flagText               // acknowledges a room join with text (wire protocol 6.2)
-	flagFrag               // inside a fragmented message
-	flagEnded              // its session has been told to end
-	flagBroken             // its bytes are no frames any more: thrown away until its end
+	flagFiled   = 1 << iota // on the wheel
+	flagPinged              // a ping is out, since is when
+	flagFresh               // not pinged yet
+	flagAgain               // on the loop's again list
+	flagPaused              // not read: too many requests in flight
+	flagText                // acknowledges a room join with text (wire protocol 6.2)
+	flagFrag                // inside a fragmented message
+	flagEnded               // its session has been told to end
+	flagBroken              // its bytes are no frames any more: thrown away until its end
+	flagTaken               // another socket has its connection: it is answered, and served no more
+	flagReclaim             // what it was is being compared with the store
 )
 
 // end is why a socket ended: the label of presence_disconnects_total.
@@ -53,6 +55,7 @@ const (
 	endPolicy
 	endTooBig
 	endDrain
+	endTaken
 	endError
 	endCount
 )
@@ -60,7 +63,7 @@ const (
 func (e end) String() string {
 	return [endCount]string{
 		"", "closed", "lost", "pong_timeout", "slow_consumer",
-		"protocol", "policy", "too_big", "drain", "error",
+		"protocol", "policy", "too_big", "drain", "taken_over", "error",
 	}[e]
 }
 
@@ -84,16 +87,18 @@ type conn struct {
 	state    state
 	bad      uint8 // frames that could not be answered
 	inflight uint16
-	interest uint8 // what epoll watches: 1 in, 2 out
+	interest uint8  // what epoll watches: 1 in, 2 out
+	epoch    uint16 // of the store's past in which it was last right (reclaim.go)
 
 	id presence.ConnID
 
 	in      *inbuf // nil unless a head or a frame is half read
 	out     *outq  // nil unless the socket is full
 	key     *auth.Key
-	entries *entry // the rooms that it is in; most are in one
-	client  string // clientId, "" when none
-	inc     int64  // incarnation, from the open
+	entries *entry  // the rooms that it is in; most are in one
+	client  string  // clientId, "" when none
+	inc     int64   // incarnation, from the open
+	secret  *string // SHA-256 of its resume secret in hex; nil: it has none
 }
 
 // connRef names a connection for those who are not its loop. It goes stale
@@ -387,18 +392,18 @@ func (l *loop) sooner(c *conn, at uint32) {
 	}
 }
 
-// closeWith sends a close frame and waits a little for the peer's; the session
-// ends at once as lost, or as the reason of the end says.
+// closeWith sends a close frame and waits a little for the peer's. The client
+// may come back: its memberships go on for the grace.
 func (l *loop) closeWith(c *conn, code ws.StatusCode, text string, why end) {
 	if c.state != stateOpen {
 		l.destroy(c, why)
 		return
 	}
-	l.endSession(c, presence.ReasonTimeout, why)
-	l.flushReplies()
+	l.flushReplies() // what it was handed counts as handed
 	if c.state != stateOpen {
 		return
 	}
+	l.loseSession(c, why)
 	l.setState(c, stateClosing)
 	c.flags &^= flagPaused | flagPinged
 	if why == endProtocol || why == endTooBig {
@@ -415,7 +420,7 @@ func (l *loop) closeWith(c *conn, code ws.StatusCode, text string, why end) {
 
 // lose ends a connection whose socket is of no more use.
 func (l *loop) lose(c *conn, why end) {
-	l.endSession(c, presence.ReasonTimeout, why)
+	l.loseSession(c, why)
 	l.destroy(c, why)
 }
 
@@ -423,7 +428,7 @@ func (l *loop) lose(c *conn, why end) {
 func (l *loop) slow(c *conn, bound string) {
 	l.m.limit("queue_" + bound)
 	l.m.SlowConsumers.Inc()
-	l.endSession(c, presence.ReasonTimeout, endSlow)
+	l.loseSession(c, endSlow)
 	// No close frame: it would have to go in front of bytes that are queued, in
 	// the middle of a frame.
 	l.destroy(c, endSlow)
@@ -434,7 +439,7 @@ func (l *loop) destroy(c *conn, why end) {
 	if c.state == stateFree {
 		return
 	}
-	l.endSession(c, presence.ReasonTimeout, why)
+	l.loseSession(c, why)
 	l.wheel.take(&l.conns, c)
 	l.dropIn(c)
 	if c.out != nil {
@@ -442,6 +447,9 @@ func (l *loop) destroy(c *conn, why end) {
 			l.queued -= len(s.b)
 		}
 		c.out = nil
+	}
+	if at, ok := l.byID[c.id]; ok && at == c.slot {
+		delete(l.byID, c.id)
 	}
 	l.setState(c, stateFree)
 	l.poll.forget(int(c.fd))

@@ -55,3 +55,13 @@ func tuneSocket(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)            // a hint
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 16<<10) // a hint
 }
+
+// unsent is how many bytes that were written to the socket its peer's TCP has
+// not acknowledged. It can be read when the peer has reset the connection, too.
+func unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0 // no socket any more: nothing that could be known
+	}
+	return n
+}

@@ -185,8 +185,8 @@ func TestStopClosesWith1001AndEndsEverySession(t *testing.T) {
 			}
 		})
 	})
-	if len(store.departed) != 20 || len(store.sessions) != 0 {
-		t.Errorf("%d departures and %d sessions left, want 20 and 0", len(store.departed), len(store.sessions))
+	if len(store.detached) != 20 || len(store.sessions) != 0 {
+		t.Errorf("%d detached and %d sessions left, want 20 and 0", len(store.detached), len(store.sessions))
 	}
 }
 

@@ -370,18 +370,19 @@ func TestLateEventOfAnEarlierMembershipAcknowledgesNoJoin(t *testing.T) {
 	p.read()
 }
 
-func TestFencedConnectionIsClosedSoThatItsClientComesBack(t *testing.T) {
+func TestFencedConnectionIsForgottenInSilence(t *testing.T) {
 	store := newMemStore()
 	n := startNode(t, testOptions(t, store))
 	p := connect(t, n, "bob")
 	p.ok("room:join", `"roomId":"r"`)
 	store.mu.Lock()
-	store.ended = true // as after the loss of its session
+	store.ended = true // another node has it
 	store.mu.Unlock()
 	p.fails("room:presence:join", `"roomId":"r"`, "UnavailableError")
-	p.send(p.request("room:create", `"roomId":"r"`)) // answered in any case
-	if f := p.frame(); f.Header.OpCode != ws.OpClose {
-		t.Errorf("got %s, want a close frame: no request of this connection can succeed again", f.Payload)
+	waitFor(t, func() bool { store.mu.Lock(); defer store.mu.Unlock(); return len(store.released) == 1 })
+	p.fails("room:create", `"roomId":"r"`, "UnavailableError") // answered, and not closed
+	if store.gone() != 0 {
+		t.Error("the connection was ended in the store, where another socket has it")
 	}
 }
 
@@ -458,16 +459,56 @@ func TestRequestOfSeveralStepsIsAnsweredWithin2Seconds(t *testing.T) {
 	}
 }
 
-func TestConnectionsOfALostStampAreClosed(t *testing.T) {
+func TestEveryConnectionIsReclaimed(t *testing.T) {
 	store := newMemStore()
 	n := startNode(t, testOptions(t, store))
 	p := connect(t, n, "old")
+	p.ok("room:join", `"roomId":"r"`)
+	p.ok("room:presence:join", `"roomId":"r","userData":{"a": 1}`)
+	asked := make(chan []presence.Hold, 1)
 	store.mu.Lock()
-	store.since = store.inc + 1
-	store.inc += 10
-	store.mu.Unlock()
-	if got := p.closed(); got != closeTryAgain {
-		t.Errorf("closed with %d, want %d", got, closeTryAgain)
+	store.refuse = func(op *presence.Op) *presence.Error {
+		if op.Kind == presence.OpReclaim {
+			asked <- op.Holds
+		}
+		return nil
 	}
-	connect(t, n, "new").ok("room:create", `"roomId":"r"`)
+	inc := store.inc
+	store.mu.Unlock()
+	store.edge.Reclaim(7)
+	holds := <-asked
+	if len(holds) != 1 || !holds[0].Member || string(holds[0].Data) != `{"a":1}` || string(holds[0].ClientJSON) != `"old"` || holds[0].Track != "p 0 {}" {
+		t.Errorf("the store is told %+v", holds)
+	}
+	p.ok("room:presence:update", `"roomId":"r","userData":2`) // waits for it
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	if m := store.rooms["acme:r"].members; len(m) != 1 || store.inc == inc {
+		t.Errorf("%d members, incarnation %d, want 1, and a new one", len(m), store.inc)
+	}
+}
+
+func TestWhatWaitsForAReclaimIsRefusedIn2Seconds(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	_, peer := s.open("1")
+	s.ask(peer, "room:join", `"roomId":"r"`)
+	s.drain(peer)
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpReclaim }
+	s.startReclaim(1)
+	s.stepReclaim()
+	if got := s.ask(peer, "room:presence:join", `"roomId":"r"`); got != "" {
+		t.Fatalf("got %q before the connection is sure of itself", got)
+	}
+	s.now = s.now.Add(waitMs * time.Millisecond)
+	s.expireWaits()
+	s.flushReplies()
+	if got := s.drain(peer); !strings.Contains(got, "UnavailableError") {
+		t.Errorf("got %q, want an UnavailableError", got)
+	}
+	store.release()
+	s.turn()
+	if got := s.ask(peer, "room:presence:join", `"roomId":"r"`); !strings.Contains(got, "presence:join") {
+		t.Errorf("got %q after the reclaim", got)
+	}
 }

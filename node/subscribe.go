@@ -107,6 +107,11 @@ func (l *loop) proceedSubscriptions(c *conn, e *entry, r *request) (more bool) {
 	}
 	switch r.stage {
 	case stageWatch:
+		if r.errand == errandRestore {
+			if l.replay(c, e, r); c.state != stateOpen {
+				return false
+			}
+		}
 		for k := range e.sinceOf {
 			if r.wantMask&^e.mask&(1<<k) != 0 {
 				e.sinceOf[k] = r.op.Revision
@@ -122,6 +127,10 @@ func (l *loop) proceedSubscriptions(c *conn, e *entry, r *request) (more bool) {
 	case r.stage < stageWatch && r.wantMask&^e.mask&maskPresence != 0:
 		r.stage = stageWatch
 		r.op.Kind = presence.OpWatch
+		r.op.Replay = nil
+		if r.errand == errandRestore {
+			r.op.Replay = &r.from
+		}
 		e.waitPresence = true
 		e.room.want(l, 1, 0)
 	case r.stage < stageMessages && (r.wantMask&^e.mask&maskMessages != 0 || !slices.Equal(r.want, e.binds)):

@@ -22,8 +22,8 @@ import (
 // drainPoll is how often it is looked whether this node may drain.
 const drainPoll = 250 * time.Millisecond
 
-// errAlone: there is no other node.
-var errAlone = errors.New("no other node is alive that could take the connections")
+// ErrAlone says that there is no other node.
+var ErrAlone = errors.New("no other node is alive that could take the connections")
 
 // BeginDrain blocks until this node may drain: another one takes connections,
 // and no other drains. From then on the registry says that this one drains,
@@ -55,7 +55,7 @@ func (s *Store) tryDrain(ctx context.Context) (wait, err error) {
 		return fmt.Errorf("look for other nodes: %w", err), nil
 	}
 	if len(lineup.others) == 0 {
-		return nil, fmt.Errorf("begin to drain: %w", errAlone)
+		return nil, fmt.Errorf("begin to drain: %w", ErrAlone)
 	}
 	if !lineup.ready() {
 		return fmt.Errorf("none of %d other nodes is ready to take the connections", len(lineup.others)), nil

@@ -15,7 +15,7 @@ func TestANodeThatIsAloneDoesNotWait(t *testing.T) {
 	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
-	if err := s.BeginDrain(t.Context()); !errors.Is(err, errAlone) {
+	if err := s.BeginDrain(t.Context()); !errors.Is(err, ErrAlone) {
 		t.Errorf("drain of the only node: got %v", err)
 	}
 	if n := srv.Client(t).Exists(t.Context(), s.keys.draining()).Val(); n != 0 {

@@ -27,8 +27,13 @@ type Config struct {
 	}
 	Lease    struct{ TTL, Beat time.Duration }
 	Sessions struct{ Grace, Retention time.Duration }
-	Ping     struct{ Interval, Timeout time.Duration }
-	Edge     struct {
+	Rooms    struct {
+		ReplayEvents int
+		ReplayBytes  size
+	}
+	Drain struct{ Delay, Window, Grace time.Duration }
+	Ping  struct{ Interval, Timeout time.Duration }
+	Edge  struct {
 		Loops, MaxConnections int
 		HandshakeTimeout      time.Duration
 		Heads                 int

@@ -5,13 +5,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -82,37 +79,6 @@ func fail(err error) error {
 		return nil
 	}
 	return failure{err}
-}
-
-// errStopped is the cause of a context that a signal ended.
-var errStopped = errors.New("stopped by a signal")
-
-// untilSignal returns a context that the first SIGINT or SIGTERM ends; the
-// second ends the process at once.
-func untilSignal(stderr io.Writer) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-signals:
-			cancel(errStopped)
-		case <-done:
-			return
-		}
-		select {
-		case s := <-signals:
-			fmt.Fprintf(stderr, "presence: %s again: ending at once\n", s)
-			os.Exit(exitFailed)
-		case <-done:
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel(nil)
-	}
 }
 
 // isTerminal says whether someone looks at f.

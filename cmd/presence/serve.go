@@ -97,8 +97,19 @@ func (c *Config) serve(ctx context.Context, keys *auth.Keyring, log *slog.Logger
 		serving(n)
 	}
 
+	terminated := catchTerminate(ctx)
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.Run(ctx) })
+	running, stop := context.WithCancel(ctx)
+	g.Go(func() error { defer stop(); return n.Run(running) })
+	g.Go(func() error {
+		select {
+		case <-terminated:
+			c.drain(running, store, n, log)
+			stop()
+		case <-running.Done():
+		}
+		return nil
+	})
 	if c.Auth.File != "" {
 		g.Go(func() error { newKeyFile(c.Auth.File, keys, m, log).run(ctx); return nil })
 	}
@@ -106,6 +117,25 @@ func (c *Config) serve(ctx context.Context, keys *auth.Keyring, log *slog.Logger
 	log.Info("every socket is closed")
 	return err
 }
+
+// drain sends the clients to other nodes, where there are some. It blocks until
+// that is done, or ctx ends.
+func (c *Config) drain(ctx context.Context, store *redisstore.Store, n *node.Node, log *slog.Logger) {
+	begin, cancel := context.WithTimeout(ctx, c.drainTime())
+	defer cancel()
+	log.Info("draining")
+	switch err := store.BeginDrain(begin); {
+	case errors.Is(err, redisstore.ErrAlone):
+		log.Warn("no other node is there to take the clients: closing at once")
+		return
+	case err != nil:
+		log.Warn("draining although it is not this node's turn", "err", err)
+	}
+	n.Drain(ctx)
+}
+
+// drainTime is the longest that a drain takes.
+func (c *Config) drainTime() time.Duration { return c.Drain.Delay + c.Drain.Window + 10*time.Second }
 
 func (c *Config) storeOptions(log *slog.Logger, m *metrics.Metrics) redisstore.Options {
 	return redisstore.Options{
@@ -117,6 +147,11 @@ func (c *Config) storeOptions(log *slog.Logger, m *metrics.Metrics) redisstore.O
 		LeaseTTL:            c.Lease.TTL,
 		LeaseBeat:           c.Lease.Beat,
 		Retention:           c.Sessions.Retention,
+		Grace:               c.Sessions.Grace,
+		ReplayEvents:        c.Rooms.ReplayEvents,
+		ReplayBytes:         int(c.Rooms.ReplayBytes),
+		DrainGrace:          c.Drain.Grace,
+		DrainTime:           c.drainTime(),
 		ManageNotifications: c.Redis.ManageNotifications,
 		Log:                 log,
 		Metrics:             m,
@@ -139,6 +174,9 @@ func (c *Config) nodeOptions(store node.Store, keys *auth.Keyring, log *slog.Log
 		QueueBytes:       int(c.Edge.QueueBytes),
 		QueueAge:         c.Edge.QueueAge,
 		Grace:            c.Sessions.Grace,
+		DrainDelay:       c.Drain.Delay,
+		DrainWindow:      c.Drain.Window,
+		DrainGrace:       c.Drain.Grace,
 		Origins:          c.Listen.Origins,
 		Limits: node.Limits{
 			Frame:         int(l.Frame),

@@ -81,11 +81,33 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key: "sessions.grace", to: &c.Sessions.Grace, def: "10s",
-			help: "How long a lost socket keeps its memberships; at least 5s, an app may set its own. **Written into each session, and waited for from the next release on: in this one a lost socket ends its memberships at once.** Shorter: leaves and joins at each hiccup of a network. Longer: people who are gone stay visible.",
+			help: "How long a lost socket keeps its memberships; at least 5s, an app may set its own. Back within it, on any node, nobody sees a leave or a join. Shorter: leaves and joins at each hiccup of a network. Longer: people who are gone stay visible.",
 		},
 		{
 			key: "sessions.retention", to: &c.Sessions.Retention, def: "135s",
-			help: "How long rooms and subscriptions of a lost socket can be taken up again; clients try for 135 s. **Accepted, and used from the next release on.**",
+			help: "How long rooms and subscriptions of a lost socket can be taken up again; clients try for 135 s. Shorter: who comes back late must join and subscribe anew. Longer: more memory in Redis for those who do not.",
+		},
+
+		{
+			key: "rooms.replay_events", to: &c.Rooms.ReplayEvents, def: "1000",
+			help: "Recent events that a node keeps of a room for clients that come back. Fewer: after a drop in a busy room they get a summary from a snapshot. More: more memory a busy room.",
+		},
+		{
+			key: "rooms.replay_bytes", to: &c.Rooms.ReplayBytes, def: "256KiB",
+			help: "Most bytes of those events, a room. Smaller and larger: as `rooms.replay_events`.",
+		},
+
+		{
+			key: "drain.delay", to: &c.Drain.Delay, def: "5s",
+			help: "From SIGTERM, when the node says that it is not ready, until it takes no new sockets. Shorter than the balancer's check interval times its failures: new clients are refused. Longer: a slower deploy.",
+		},
+		{
+			key: "drain.window", to: &c.Drain.Window, def: "30s",
+			help: "Time over which a node that stops sends its clients to the others. Shorter: a herd at those. Longer: a slower deploy. A second signal skips it.",
+		},
+		{
+			key: "drain.grace", to: &c.Drain.Grace, def: "20s",
+			help: "How long memberships of a client that was sent away wait for it, at least; the same on all nodes. Shorter: leaves in a deploy. Longer: who really goes in that moment stays visible longer.",
 		},
 
 		{

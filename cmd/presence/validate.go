@@ -127,6 +127,11 @@ func (c *Config) validateTimes(f *faults) {
 	between(f, "lease.beat", c.Lease.Beat, 100*time.Millisecond, c.Lease.TTL/2)
 	between(f, "sessions.grace", c.Sessions.Grace, auth.MinGrace, time.Hour)
 	between(f, "sessions.retention", c.Sessions.Retention, 0, 24*time.Hour)
+	between(f, "rooms.replay_events", c.Rooms.ReplayEvents, 1, 1<<20)
+	between(f, "rooms.replay_bytes", c.Rooms.ReplayBytes, 1<<10, 1<<30)
+	between(f, "drain.delay", c.Drain.Delay, 0, time.Hour)
+	between(f, "drain.window", c.Drain.Window, 0, time.Hour)
+	between(f, "drain.grace", c.Drain.Grace, auth.MinGrace, time.Hour)
 	between(f, "ping.interval", c.Ping.Interval, time.Second, time.Hour)
 	between(f, "ping.timeout", c.Ping.Timeout, time.Second, time.Hour)
 }

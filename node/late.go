@@ -1,0 +1,148 @@
+package node
+
+import (
+	"sync"
+	"time"
+
+	presence "presencesets"
+	"presencesets/protocol"
+)
+
+// Acknowledgements that came too late for their socket.
+//
+// A request that was sent before a drop and is not answered yet still resolves
+// in the client when its acknowledgement comes on the socket that resumes the
+// connection. So what becomes of such requests is kept, for the grace, for the
+// node that resumes it: this one or another, which asks by the store (Edge.Late).
+//
+//	socket lost ─▶ box: owed 2 ─▶ answered ─▶ owed 1 ─▶ answered ─▶ whole
+//	                                 asked for ─────────────────────▶ given away
+//
+// Every request is answered within 2 s, so a box is whole by then. A connection
+// without a request under way has no box. Bounded by limits.in_flight
+// acknowledgements a connection.
+
+// lateBoxes are the boxes of a node.
+type lateBoxes struct {
+	mu    sync.Mutex // protects everything, the boxes too
+	boxes map[presence.ConnID]*lateBox
+	swept time.Time
+}
+
+// lateBox is what is owed to one connection.
+type lateBox struct {
+	conn     presence.ConnID
+	until    time.Time
+	payloads [][]byte
+	owed     int
+	ask      func([][]byte) // who waits for it to be whole
+}
+
+// open makes a box, which takes over what an earlier one holds.
+func (b *lateBoxes) open(conn presence.ConnID, keep time.Duration) *lateBox {
+	return &lateBox{conn: conn, until: time.Now().Add(keep + 3*time.Second)}
+}
+
+// owe counts one more acknowledgement that is to come.
+func (b *lateBoxes) owe(box *lateBox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	box.owed++
+}
+
+// settle puts a box where it can be asked for, when there is something in it.
+func (b *lateBoxes) settle(box *lateBox) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if box.owed == 0 && len(box.payloads) == 0 {
+		return
+	}
+	if b.boxes == nil {
+		b.boxes = make(map[presence.ConnID]*lateBox)
+	}
+	if old := b.boxes[box.conn]; old != nil {
+		// Lost again before anybody asked. What the old one still waits for
+		// is lost with it: the client has gone through two sockets since.
+		box.payloads = append(old.payloads, box.payloads...)
+	}
+	b.boxes[box.conn] = box
+	now := time.Now()
+	if now.Sub(b.swept) < time.Second {
+		return
+	}
+	b.swept = now
+	for conn, box := range b.boxes {
+		if now.After(box.until) {
+			delete(b.boxes, conn)
+		}
+	}
+}
+
+// put adds an acknowledgement that was owed; nil: there is none.
+func (b *lateBoxes) put(box *lateBox, payload []byte) {
+	b.mu.Lock()
+	box.owed--
+	if payload != nil {
+		box.payloads = append(box.payloads, payload)
+	}
+	ask := box.ask
+	if box.owed > 0 || ask == nil {
+		b.mu.Unlock()
+		return
+	}
+	box.ask = nil
+	payloads := box.payloads
+	b.mu.Unlock()
+	ask(payloads)
+}
+
+// take gives conn's box away when it is whole. answer is called once.
+func (b *lateBoxes) take(conn presence.ConnID, answer func([][]byte)) {
+	b.mu.Lock()
+	box := b.boxes[conn]
+	if box == nil {
+		b.mu.Unlock()
+		answer(nil)
+		return
+	}
+	delete(b.boxes, conn)
+	if box.owed > 0 {
+		box.ask = answer
+		b.mu.Unlock()
+		return
+	}
+	b.mu.Unlock()
+	answer(box.payloads)
+}
+
+// finishLate puts r's acknowledgement where the next socket finds it.
+func (l *loop) finishLate(r *request, err *presence.Error) {
+	box := r.late
+	if box == nil {
+		return
+	}
+	r.late = nil
+	payload := l.appendAck(nil, r, r.op.App, r.room, r.text, err)
+	l.node.late.put(box, payload)
+}
+
+// completedLate is the store's answer to a request whose socket was lost.
+func (l *loop) completedLate(r *request, unknown *presence.Error) {
+	err := unknown
+	if err == nil {
+		err = r.op.Err
+		if err == nil && r.half() {
+			err = presence.Errorf(presence.CodeUnavailable, "the socket was lost when only a part of the request was done; try again")
+		}
+	}
+	for at := r; at != nil; at = at.chain {
+		at.op.App = r.op.App
+		l.finishLate(at, err)
+	}
+}
+
+// half reports whether the answer of r's operation leaves another step undone.
+// A subscription is listed in the session from its first one on, and resumed.
+func (r *request) half() bool {
+	return r.typ == protocol.TypeRoomLeave && r.op.Kind == presence.OpLeave
+}
