@@ -111,7 +111,7 @@ func (c *Config) serve(ctx context.Context, keys *auth.Keyring, log *slog.Logger
 		return nil
 	})
 	if c.Auth.File != "" {
-		g.Go(func() error { newKeyFile(c.Auth.File, keys, m, log).run(ctx); return nil })
+		g.Go(func() error { newKeyFile(c.Auth.File, keys, m, log).run(running); return nil })
 	}
 	err = g.Wait()
 	log.Info("every socket is closed")
