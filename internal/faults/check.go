@@ -83,11 +83,15 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		f.note("quiet, please")
 	})
 	patience := 30*time.Second + f.times.bound(nodeLost)
-	if err := f.until(ctx, patience, "every request is answered and every client back", func() error { return f.allSettled() }); err != nil {
+	err = f.until(ctx, patience, "every request is answered and every client back", f.allSettled)
+	if err != nil {
 		r.fail("%v", err)
 	}
-	f.st.do(func() { f.note("everything is answered") })
-	if !c.still {
+	if err != nil {
+		f.noteSessions(ctx)
+	}
+	f.st.do(func() { f.note("asked for quiet: %v; refused meanwhile: %v", err, f.refusals) })
+	if !c.still && err == nil {
 		// Whoever is connected can write, and finds out what it has lost.
 		f.st.do(func() {
 			for _, c := range f.clients {
@@ -99,7 +103,7 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 				c.pump()
 			}
 		})
-		if err := f.until(ctx, patience, "everybody can write", func() error { return f.allSettled() }); err != nil {
+		if err := f.until(ctx, patience, "everybody can write", f.allSettled); err != nil {
 			r.fail("%v", err)
 		}
 	}
@@ -118,6 +122,25 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		r.notes = f.notes
 	})
 	return r
+}
+
+// noteSessions keeps what Redis knows of clients that hang.
+func (f *field) noteSessions(ctx context.Context) {
+	var hang []string
+	f.st.do(func() {
+		for _, c := range f.clients {
+			if !c.settled() && c.id != "" && len(hang) < 5 {
+				hang = append(hang, c.id[len(app)+1:])
+			}
+		}
+	})
+	for _, conn := range hang {
+		shard := "presence:{c" + conn[:2] + "}:"
+		session := f.keys.HGetAll(ctx, shard+"session:"+conn).Val()
+		due := f.keys.ZScore(ctx, shard+"due", conn).Val()
+		registry := f.keys.HGetAll(ctx, "presence:{nodes}:registry").Val()
+		f.st.do(func() { f.note("hangs: %s, session %v, due %.0f, nodes %v", conn, session, due, registry) })
+	}
 }
 
 // settleObservers sees to one observer on each node.
@@ -372,6 +395,26 @@ func (n *node) metrics() (map[string]float64, error) {
 		}
 	}
 	return sums, nil
+}
+
+// tellingMetrics say why a cell failed.
+var tellingMetrics = regexp.MustCompile(`(?m)^presence_(replays|resumes|resyncs|feed_gaps|reclaims|rings|reaped|fence|fenced|nodes_lost|lease_renew|redis_master_changes|redis_lane_refusals|disconnects|late_acks|departures_owed|panics|sessions|limit_hits|slow_consumer|redis_script_errors)[a-z_]*(\{[^}]*\})? [1-9].*$`)
+
+// telling returns those of all nodes, as they are now.
+func (f *field) telling() string {
+	var b strings.Builder
+	for _, n := range f.nodes {
+		c := http.Client{Timeout: 5 * time.Second}
+		res, err := c.Get("http://" + n.admin + "/metrics")
+		if err != nil {
+			fmt.Fprintf(&b, "\nn%d: %v\n", n.index+1, err)
+			continue
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		fmt.Fprintf(&b, "\nn%d (%v)\n%s\n", n.index+1, err, strings.Join(tellingMetrics.FindAllString(string(text), -1), "\n"))
+	}
+	return b.String()
 }
 
 // rss returns the resident bytes of a process.

@@ -45,7 +45,8 @@ type request struct {
 	data  string
 	ackID string
 	asked time.Time // this attempt
-	began time.Time // the first attempt
+	tries int
+	last  string // how the last attempt was refused
 }
 
 const (
@@ -223,7 +224,6 @@ func (c *client) enter() {
 func (c *client) pump() {
 	if c.cur == nil && len(c.todo) > 0 && c.phase == on {
 		c.cur, c.todo = c.todo[0], c.todo[1:]
-		c.cur.began = time.Now()
 		c.send(c.cur)
 	}
 }
@@ -235,6 +235,7 @@ func (c *client) send(r *request) {
 	c.f.asked++
 	r.ackID = strconv.FormatInt(c.f.asked, 36)
 	r.asked = time.Now()
+	r.tries++
 	body := `"roomId":"` + c.f.room(r.seat.room) + `"`
 	if r.data != "" {
 		body += `,"userData":` + r.data
@@ -251,6 +252,7 @@ func (c *client) answered(at time.Time, f *frame) {
 		switch {
 		case e.Retry:
 			c.f.refusals[e.Code]++
+			r.last = e.Code + ": " + e.Message + " after " + at.Sub(r.asked).Round(time.Millisecond).String()
 			c.f.st.after(200*time.Millisecond+rand.N(200*time.Millisecond), func() {
 				if c.cur == r {
 					c.send(r)

@@ -184,7 +184,7 @@ func (f *field) populate(ctx context.Context) error {
 			f.replace()
 		}
 	})
-	return f.until(ctx, 5*time.Minute, "every client is a member of its rooms", func() error { return f.allSettled() })
+	return f.until(ctx, 5*time.Minute, "every client is a member of its rooms", f.allSettled)
 }
 
 // replace has a new client come.
@@ -305,7 +305,8 @@ func (f *field) allSettled() error {
 	}
 	s := fmt.Sprintf("phase %d, attempt %d, %d to ask", example.phase, example.attempt, len(example.todo))
 	if example.cur != nil {
-		s += fmt.Sprintf(", %s asked %v ago", example.cur.op, time.Since(example.cur.asked).Round(time.Millisecond))
+		s += fmt.Sprintf(", %s in %s asked %v ago for the %d. time, last refused with %q",
+			example.cur.op, f.room(example.cur.seat.room), time.Since(example.cur.asked).Round(time.Millisecond), example.cur.tries, example.cur.last)
 	}
 	return fmt.Errorf("%d of %d are not settled, such as %s %s at n%d: %s", open, len(f.clients), example.name, example.id, example.node+1, s)
 }

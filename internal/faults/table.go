@@ -78,7 +78,7 @@ func (r *result) line() string {
 // keep writes the evidence of a failed cell.
 func (r *result) keep(f *field) {
 	name := filepath.Join(f.o.Dir, "evidence.txt")
-	text := r.line() + "\n\n" + strings.Join(r.notes, "\n") + "\n"
+	text := r.line() + "\n\n" + strings.Join(r.notes, "\n") + "\n" + f.telling()
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 		r.fail("keep the evidence: %v", err)
 		return
