@@ -60,9 +60,11 @@ type reclaims struct {
 // reclaim is one OpReclaim.
 type reclaim struct {
 	// set once
-	all   *reclaims
-	store *Store
-	op    *presence.Op
+	all    *reclaims
+	store  *Store
+	op     *presence.Op
+	conn   presence.ConnID
+	weight int
 
 	// all.mu protects
 	after []func(inc int64) // what its caller wants done when it has ended
@@ -87,7 +89,7 @@ func newReclaims(s *Store) *reclaims {
 
 // submit hands over an OpReclaim. It never blocks.
 func (q *reclaims) submit(op *presence.Op) *presence.Error {
-	r := &reclaim{all: q, store: q.store, op: op, inc: op.Inc}
+	r := &reclaim{all: q, store: q.store, op: op, conn: op.Conn, weight: 1 + len(op.Holds), inc: op.Inc}
 	q.mu.Lock()
 	if q.all[op.Conn] != nil {
 		q.mu.Unlock()
@@ -131,7 +133,7 @@ func (q *reclaims) pump() {
 		r := q.queue[0]
 		q.queue[0] = nil
 		q.queue = q.queue[1:]
-		q.weight += r.weight()
+		q.weight += r.weight
 		q.mu.Unlock()
 		r.begin()
 		q.mu.Lock()
@@ -164,12 +166,10 @@ func (q *reclaims) giveUp(op *presence.Op) {
 // rest ends a try.
 func (q *reclaims) rest(r *reclaim) {
 	q.mu.Lock()
-	q.weight -= r.weight()
+	q.weight -= r.weight
 	q.mu.Unlock()
 	q.pump()
 }
-
-func (r *reclaim) weight() int { return 1 + len(r.op.Holds) }
 
 // begin is the beginning of a try. The turn is kept from one to the next: a
 // resume in between could not be told from what this one may have made.
@@ -179,7 +179,9 @@ func (r *reclaim) begin() {
 		r.read()
 		return
 	}
-	r.store.turns.enter(r.op.Conn, r.store.left(r.began), func() bool { return true }, func(ok bool) {
+	// A resume that is being undone would take what this one makes for its own.
+	may := func() bool { return !r.store.settler.opening(r.conn) && !r.store.departures.aborting(r.conn) }
+	r.store.turns.enter(r.conn, r.store.left(r.began), may, func(ok bool) {
 		if !ok {
 			r.later(0)
 			return
@@ -199,23 +201,22 @@ func (r *reclaim) finish(result string, err *presence.Error, ended bool) {
 func (r *reclaim) end(result string, err *presence.Error, ended bool) {
 	r.store.metrics.Reclaims.WithLabelValues(result).Inc()
 	r.all.mu.Lock()
-	delete(r.all.all, r.op.Conn)
+	delete(r.all.all, r.conn)
 	after := r.after
 	r.all.mu.Unlock()
 	r.op.Err, r.op.Unknown, r.op.Ended = err, false, ended
 	if err == nil {
 		r.op.NewInc = r.inc
 		if r.fence > 0 {
-			r.store.fences.add(r.op.Conn, r.inc, r.fence)
+			r.store.fences.add(r.conn, r.inc, r.fence)
 		}
 	}
-	inc := r.inc
-	r.op.Done.OpDone(r.op)
+	r.op.Done.OpDone(r.op) // from here it is the caller's
 	if r.holds {
-		r.store.turns.exit(r.op.Conn)
+		r.store.turns.exit(r.conn)
 	}
 	for _, then := range after {
-		then(inc)
+		then(r.inc)
 	}
 }
 
@@ -368,9 +369,10 @@ func (r *reclaim) haveTaken(k *taking) {
 		if k.state == "away" {
 			r.from = k.inc
 			if endsForGood(fields["why"]) { // since it was read
-				r.finish("gone", presence.Errorf(presence.CodeUnavailable, "the connection has ended; connect again"), true)
+				d := presence.Departure{App: r.op.App, Conn: r.conn, Inc: r.inc, Reason: presence.ReasonClosed}
+				r.gone()
 				r.store.sessions.Add(1)
-				r.store.Depart(presence.Departure{App: r.op.App, Conn: r.op.Conn, Inc: r.inc, Reason: presence.ReasonClosed})
+				r.store.Depart(d)
 				return
 			}
 		}

@@ -63,8 +63,9 @@ func (s *Store) resume(op *presence.Op) *presence.Error {
 
 // finish answers, and lets the next one take the connection.
 func (r *resume) finish(result string, err *presence.Error) {
+	conn := r.op.Conn // from the answer on the operation is the caller's
 	r.answer(result, err)
-	r.store.turns.exit(r.op.Conn)
+	r.store.turns.exit(conn)
 }
 
 func (r *resume) answer(result string, err *presence.Error) {
@@ -78,10 +79,10 @@ func (r *resume) answer(result string, err *presence.Error) {
 // longer can, it is detached if it did.
 func (r *resume) unknown(valid int64) {
 	r.store.metrics.Resumes.WithLabelValues("error").Inc()
-	l := r.store.lane(r.op)
+	l, conn := r.store.lane(r.op), r.op.Conn
 	l.exit()
 	l.unsettled(task{op: r.op, seen: r.take.seen}, valid)
-	r.store.turns.exit(r.op.Conn)
+	r.store.turns.exit(conn)
 }
 
 func (r *resume) haveTaken(k *taking) {
@@ -130,6 +131,11 @@ func (r *resume) restore() {
 	k := &r.take
 	r.op.NewInc = k.inc
 	r.restored = restored(k.state, k.fields)
+	if now := r.store.lease.grant.Load().upper(r.store.clock()); r.restored.Lost > now {
+		// That was a drain, whose grace is longer than the session's own.
+		due, _ := parseDecimal([]byte(sessionFields(k.fields)["due"]))
+		r.restored.Lost = min(now, due-r.store.opts.DrainGrace.Milliseconds())
+	}
 	if k.state == "away" {
 		r.haveAdopted() // its memberships ended
 		return
@@ -249,7 +255,8 @@ func restored(state string, list []string) *presence.Restored {
 	was.Lost = max(0, due-grace)
 	switch {
 	case state == "away" && (why == presence.ReasonClosed || why == presence.ReasonKicked):
-	case why == presence.ReasonNodeLost: // as above: its node died with what it knew
+	case why == presence.ReasonNodeLost, state == "grace" && why != "":
+		// As above: its node ended, and nobody wrote what it had been handed.
 		was.Rooms = listed(list, false)
 	default:
 		was.Rooms = listed(list, true)

@@ -95,7 +95,9 @@ func TestALostConnectionGoesOnOnAnotherNode(t *testing.T) {
 	must(t, a, c.op(presence.OpLeave, "left"))
 	must(t, a, c.op(presence.OpUntrack, "left"))
 	old := c
-	a.Detach(c.handed("in", 77))
+	d := c.handed("in", 77)
+	d.Grace = 10 * time.Second // the session's own
+	a.Detach(d)
 	awaitDepartures(t, a)
 	due, _ := strconv.ParseInt(c.session(t, rdb, a.keys)["due"], 10, 64)
 

@@ -1,0 +1,83 @@
+package redisstore
+
+import (
+	"testing"
+	"time"
+
+	presence "presencesets"
+	"presencesets/internal/redistest"
+)
+
+// TestADrainsLossIsNotInTheFuture: its grace is longer than the session's own,
+// which the time of the loss is counted from.
+func TestADrainsLossIsNotInTheFuture(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	s := openStore(t, srv, prefix, "n1", func(o *Options) { o.DrainGrace = time.Hour })
+	c := connect(t, s)
+	d := c.detachment()
+	d.Grace = time.Hour
+	before := redisMs(t, s)
+	s.Detach(d)
+	awaitDepartures(t, s)
+	after := redisMs(t, s)
+	if was := c.resumed(t, s); was.Lost < before || was.Lost > after {
+		t.Errorf("lost at %d; want %d to %d", was.Lost, before, after)
+	}
+}
+
+// TestWhatADeadNodeHandedIsNotKnown: the revisions that its sessions list are
+// of an earlier loss.
+func TestWhatADeadNodeHandedIsNotKnown(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	for _, why := range []string{"node_lost", "timeout"} { // dead, or retired before it was done
+		c := connect(t, s)
+		c.enter(t, s, "lobby")
+		now := redisMs(t, s)
+		err := rdb.HSet(t.Context(), s.keys.session(c.conn), roomField(app, "lobby"), "p 7 {}",
+			"state", "grace", "why", why, "due", now+9000).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := c.resumed(t, s)
+		if len(was.Rooms) != 1 || was.Rooms[0].Handed != 0 || !was.Rooms[0].Member || was.Lost != now-1000 {
+			t.Errorf("restored of %s: got %+v; want a member, and nothing known of what it was handed", why, was)
+		}
+	}
+}
+
+// TestResumesAreBounded has Redis hang under as many as may wait.
+func TestResumesAreBounded(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	s := openStore(t, srv, prefix, "n1")
+	srv.Pause(t)
+	var waits []outcomes
+	for range laneLimit {
+		waits = append(waits, submit(t, s, client{conn: presence.NewConnID()}.resume()))
+	}
+	op := client{conn: presence.NewConnID()}.resume()
+	if err := s.Submit(&op); err == nil || err.Code != presence.CodeUnavailable {
+		t.Errorf("one more than the limit: got %v, want it refused", err)
+	}
+	srv.Resume(t)
+	for _, o := range waits {
+		for op := o.next(t); op.Unknown; op = o.next(t) {
+		}
+	}
+	awaitDepartures(t, s)
+	s.lanes[0].mu.Lock()
+	waiting := s.lanes[0].waiting
+	s.lanes[0].mu.Unlock()
+	if waiting != 0 {
+		t.Errorf("%d operations count as waiting, and none is", waiting)
+	}
+	awaitThat(t, "no turn is held or waited for", func() bool {
+		s.turns.mu.Lock()
+		defer s.turns.mu.Unlock()
+		return len(s.turns.held)+len(s.turns.waiting) == 0
+	})
+}
