@@ -21,6 +21,9 @@ type memStore struct {
 	detached []presence.Detachment
 	released []presence.Detachment
 	grace    bool               // keep the members of a lost connection
+	replayed []*presence.Event  // what the next OpWatch with Replay tells
+	replays  []presence.Replay  // that were asked for
+	late     string             // whom the last Late asked
 	resume   *presence.Restored // what the next OpResume finds; nil: nothing
 	tracks   []string
 	held     []func()                           // answers kept back
@@ -150,6 +153,10 @@ func (s *memStore) Submit(op *presence.Op) *presence.Error {
 	case presence.OpWatch:
 		r.sink = op.Sink
 		op.Revision = r.rev
+		if op.Replay != nil {
+			s.replays = append(s.replays, *op.Replay)
+			op.Replayed, s.replayed = s.replayed, nil
+		}
 	case presence.OpWatchMessages:
 		r.msgs = op.Sink
 	}
@@ -238,6 +245,9 @@ func (s *memStore) Release(d presence.Detachment) {
 }
 
 // Late implements Store.
-func (s *memStore) Late(conn presence.ConnID, _ string, answer func(payloads [][]byte)) {
+func (s *memStore) Late(conn presence.ConnID, from string, answer func(payloads [][]byte)) {
+	s.mu.Lock()
+	s.late = from
+	s.mu.Unlock()
 	s.edge.Late(conn, answer)
 }
