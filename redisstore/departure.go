@@ -45,18 +45,19 @@ const (
 // departure is the end of one connection.
 type departure struct {
 	// set once
-	all     *departures
-	app     string // of a detachment
-	conn    presence.ConnID
-	began   int64 // the store's clock
-	claim   int64 // the claim's time, 0 when it is our own
-	claimed bool  // it came from the due list
-	cause   int64 // of a claimed one: Redis ms at which its socket was lost, 0 when not known
-	seen    int64 // stageRead: the incarnation before it, which is somebody's
-	resumed bool  // stageRead: a resume was not answered; if it was made, the connection is lost again
-	unsent  int   // of a detachment: bytes that the peer has not taken
-	after   func()
-	id      int64 // the incarnation that it was begun with, 0 when that was not known
+	all      *departures
+	app      string // of a detachment
+	conn     presence.ConnID
+	began    int64 // the store's clock
+	claim    int64 // the claim's time, 0 when it is our own
+	claimed  bool  // it came from the due list
+	cause    int64 // of a claimed one: Redis ms at which its socket was lost, 0 when not known
+	seen     int64 // stageRead: the incarnation before it, which is somebody's
+	repeated bool  // it was made before, and Redis may have lost it
+	resumed  bool  // stageRead: a resume was not answered; if it was made, the connection is lost again
+	unsent   int   // of a detachment: bytes that the peer has not taken
+	after    func()
+	id       int64 // the incarnation that it was begun with, 0 when that was not known
 
 	// owned by whoever holds the departure: the lane's answer, or the loop
 	stage  stage
@@ -228,6 +229,7 @@ func (d *departure) leftRoom(s *step) {
 func (d *departure) haveLeft() {
 	d.stage = stageFinish
 	switch now := d.all.store.clock(); {
+	case d.repeated:
 	case !d.claimed:
 		d.all.store.meters.departed(d.reason, time.Duration(now-d.began))
 	case d.cause != 0:

@@ -34,6 +34,7 @@ func (s *Store) Detach(d presence.Detachment) {
 		return
 	}
 	s.fences.drop(d.Conn, d.Inc)
+	s.doubts.ended(d.Conn, lastEnd{app: d.App, inc: d.Inc, reason: d.Reason, grace: d.Grace})
 	dep := &departure{
 		app: d.App, conn: d.Conn, inc: d.Inc, reason: d.Reason, known: roomNames(d.App, d.Rooms),
 		stage: stageCover, grace: d.Grace, handed: d.Handed, unsent: d.Unsent,

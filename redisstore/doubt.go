@@ -29,6 +29,7 @@ import (
 //	                 ──▶ beat; a new stamp where the registry is lost
 //	                 ──▶ the edge reclaims all its connections (reclaim.go)
 //	                 ──▶ the server is known: lanes may write
+//	                 ──▶ the ends of connections of the last 30 s, again
 //
 // In this order: a join that came before the repeated leave of its connection
 // would be ended by it, for both have the same incarnation; and a join into a
@@ -73,9 +74,37 @@ type doubts struct {
 	epoch  int64  // of the last Reclaim
 
 	// mu protects
-	mu         sync.Mutex
-	young, old map[leaveKey]lastLeave
-	since      int64
+	mu     sync.Mutex
+	leaves recent[leaveKey, lastLeave]
+	ends   recent[presence.ConnID, lastEnd]
+}
+
+// recent remembers for repeatLeaves at least and twice that at most, in two
+// generations, and no more than twice repeatMany.
+type recent[K comparable, V any] struct {
+	young, old map[K]V
+	since      int64 // of the young ones
+}
+
+func (r *recent[K, V]) add(key K, value V, now int64) {
+	if r.young == nil || len(r.young) >= repeatMany || now-r.since > int64(repeatLeaves) {
+		r.old, r.young, r.since = r.young, make(map[K]V), now
+	}
+	r.young[key] = value
+}
+
+func (r *recent[K, V]) forget(key K) {
+	delete(r.young, key)
+	delete(r.old, key)
+}
+
+// all calls f for each, the older ones first.
+func (r *recent[K, V]) all(f func(K, V)) {
+	for _, generation := range []map[K]V{r.old, r.young} {
+		for key, value := range generation {
+			f(key, value)
+		}
+	}
 }
 
 // leaveKey is a connection's membership of a room.
@@ -90,8 +119,16 @@ type lastLeave struct {
 	reason presence.Reason
 }
 
+// lastEnd is how a connection ended here, or was lost.
+type lastEnd struct {
+	app    string
+	inc    int64
+	reason presence.Reason
+	grace  time.Duration // of one that was lost; 0: it was closed
+}
+
 func newDoubts(s *Store) *doubts {
-	return &doubts{store: s, client: s.control, leave: newScript("leave"), young: make(map[leaveKey]lastLeave)}
+	return &doubts{store: s, client: s.control, leave: newScript("leave")}
 }
 
 // left remembers a leave that was made.
@@ -99,10 +136,7 @@ func (d *doubts) left(op *presence.Op) {
 	now := d.store.clock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.young) >= repeatMany || now-d.since > int64(repeatLeaves) {
-		d.old, d.young, d.since = d.young, make(map[leaveKey]lastLeave), now
-	}
-	d.young[keyOf(op)] = lastLeave{op.Inc, op.Reason}
+	d.leaves.add(keyOf(op), lastLeave{op.Inc, op.Reason}, now)
 }
 
 // joining forgets the leave before a join that is about to be sent: to repeat
@@ -110,8 +144,15 @@ func (d *doubts) left(op *presence.Op) {
 func (d *doubts) joining(op *presence.Op) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.young, keyOf(op))
-	delete(d.old, keyOf(op))
+	d.leaves.forget(keyOf(op))
+}
+
+// ended remembers the end of a connection, or of its socket.
+func (d *doubts) ended(conn presence.ConnID, e lastEnd) {
+	now := d.store.clock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ends.add(conn, e, now)
 }
 
 func keyOf(op *presence.Op) leaveKey { return leaveKey{roomName{op.App, op.Room}, op.Conn} }
@@ -218,17 +259,34 @@ func (d *doubts) calls(until int64) []request {
 	defer d.mu.Unlock()
 	k, floor := d.store.keys, d.floor.Load()
 	var calls []request
-	for _, all := range []map[leaveKey]lastLeave{d.old, d.young} {
-		for key, l := range all {
-			if len(calls) == 0 || len(calls[len(calls)-1].keys) == runOps {
-				calls = append(calls, request{args: []any{until, floor}})
-			}
-			c := &calls[len(calls)-1]
-			c.keys = append(c.keys, k.members(key.app, key.room))
-			c.args = append(c.args, k.feed(key.app, key.room), key.conn.String(), l.inc, string(l.reason), "")
+	d.leaves.all(func(key leaveKey, l lastLeave) {
+		if len(calls) == 0 || len(calls[len(calls)-1].keys) == runOps {
+			calls = append(calls, request{args: []any{until, floor}})
 		}
-	}
+		c := &calls[len(calls)-1]
+		c.keys = append(c.keys, k.members(key.app, key.room))
+		c.args = append(c.args, k.feed(key.app, key.room), key.conn.String(), l.inc, string(l.reason), "")
+	})
 	return calls
+}
+
+// endAgain ends again what ended last: where that was lost, the session is live
+// in this node's name, and no socket has it. Where it was not, there is nothing
+// to end at that incarnation.
+func (d *doubts) endAgain() {
+	var all []*departure
+	d.mu.Lock()
+	d.ends.all(func(conn presence.ConnID, e lastEnd) {
+		end := &departure{app: e.app, conn: conn, inc: e.inc, reason: e.reason, grace: e.grace, stage: stageClose, repeated: true}
+		if e.grace > 0 {
+			end.stage = stageDetach
+		}
+		all = append(all, end)
+	})
+	d.mu.Unlock()
+	for _, end := range all {
+		d.store.departures.begin(end) // unless it is under way
+	}
 }
 
 // reclaim has the edge reclaim every connection. The nodes do not all begin at

@@ -254,10 +254,14 @@ func (l *lease) renewAll(ctx context.Context) error {
 	if err := l.renew(ctx); err != nil {
 		return err
 	}
-	if known := l.knows(id); !known || l.grant.Load().stamp != stamp {
+	known := l.knows(id)
+	if !known || l.grant.Load().stamp != stamp {
 		l.store.doubts.reclaim()
 	}
-	l.know(id)
+	if !known {
+		l.know(id)
+		l.store.doubts.endAgain()
+	}
 	return nil
 }
 

@@ -297,6 +297,7 @@ func (s *Store) Depart(d presence.Departure) {
 		return
 	}
 	s.fences.drop(d.Conn, d.Inc)
+	s.doubts.ended(d.Conn, lastEnd{app: d.App, inc: d.Inc, reason: d.Reason})
 	if s.departures.begin(&departure{
 		conn: d.Conn, inc: d.Inc, reason: d.Reason, stage: stageClose, known: roomNames(d.App, d.Rooms),
 		fence: s.silence(d.Conn, d.Inc, d.Unanswered),
