@@ -131,7 +131,11 @@ func TestTakenSocketIsToldNothingAndNotClosed(t *testing.T) {
 	store.resume = wasIn("live", allSubscribed, 0)
 	store.mu.Unlock()
 	q := comeBack(t, n, p, "eve", "")
-	waitFor(t, func() bool { store.mu.Lock(); defer store.mu.Unlock(); return len(store.released) == 1 })
+	waitFor(t, func() bool {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		return len(store.released) == 1 && len(store.replays) == 1 // resumed: from here on it is live
+	})
 	bob.ok("room:presence:join", `"roomId":"r"`)
 	if got := q.read(); !strings.Contains(got, `"event":"join"`) {
 		t.Errorf("the new socket got %s", got)
@@ -192,12 +196,12 @@ func TestLateAcknowledgementComesOnTheNextSocket(t *testing.T) {
 
 func TestResumeSecret(t *testing.T) {
 	store := newMemStore()
-	n := startNode(t, testOptions(t, store))
 	var secrets []string
 	store.refuse = func(op *presence.Op) *presence.Error {
 		secrets = append(secrets, op.Secret)
 		return nil
 	}
+	n := startNode(t, testOptions(t, store))
 	c := dialRaw(t, n)
 	if _, err := io.WriteString(c, upgradeRequest("apiKey="+testKey+"&clientId=1&features=batches,resume")); err != nil {
 		t.Fatal(err)
