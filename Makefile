@@ -88,7 +88,7 @@ check-deploy: ## Dockerfile, compose file, HAProxy's file
 check-vuln: ## known vulnerabilities in what our code calls (offline)
 	@bash tools/vuln.sh
 
-.PHONY: race fuzz bench bench-smoke
+.PHONY: race fuzz faults faults-short model bench bench-smoke
 race: ## Go tests under the race detector
 	$(need) redis-server haproxy gcc
 	@mkdir -p .cache
@@ -97,6 +97,19 @@ race: ## Go tests under the race detector
 
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) bash tools/fuzz.sh
+
+faults: build ## long fault suite and race of the scripts: kill, pause, cut and flood three real nodes
+	$(need) redis-server
+	go run ./internal/faults/suite --long --program bin/presence
+	go test -count=1 ./internal/model -run TestRace -v -args -race.duration=60s -race.conns=300
+
+faults-short: build ## the same with few clients: what CI runs
+	$(need) redis-server
+	go run ./internal/faults/suite --program bin/presence
+
+model: ## check the presence machine in Promela, and that each guard is needed
+	$(need) spin gcc
+	bash tools/model.sh
 
 bench: .cache/bench-floor build ## measure against the C floor; prints a table, writes bench/results.json
 	bin/presence bench --floor .cache/bench-floor --out bench/results.json

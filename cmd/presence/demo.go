@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"presencesets/web"
@@ -20,8 +21,9 @@ func (c *Config) demoPage() http.Handler {
 		if err != nil {
 			panic(err) // validate has seen it
 		}
-		// No pid: with it the page invites to kill the node, and the members of
-		// a killed node are not ended by anybody yet.
+		if n.ID == c.Node.ID {
+			n.PID = os.Getpid() // the page invites to kill it
+		}
 		o.Nodes = append(o.Nodes, n)
 	}
 	return web.Handler(o)
