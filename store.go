@@ -191,7 +191,11 @@ type Detachment struct {
 type Handed struct {
 	Room     string
 	Revision Revision // 1: the room was empty and nothing came since
+	Kinds    uint8    // of the events that it was sent, bit kind-1 for each; 0: all
 }
+
+// Sent reports whether the socket was sent events of kind k.
+func (h Handed) Sent(k Kind) bool { return h.Kinds == 0 || h.Kinds&(1<<(k-1)) != 0 }
 
 // Held is a connection that is live on this node.
 type Held struct {

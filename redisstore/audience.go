@@ -16,14 +16,16 @@ type audience struct {
 	waiting []*waiter
 	acked   bool        // a watch was answered well since the sink came
 	linger  *time.Timer // to the end of the subscription; nil while there is a sink
+	keep    time.Time   // it does not end before
 	gone    bool        // ended: it is in no map any more
 	forget  func()      // takes it out of its map
 }
 
 // waiter is a watch without an answer.
 type waiter struct {
-	op    *presence.Op
-	timer *time.Timer
+	op     *presence.Op
+	timer  *time.Timer       // refuses it
+	handed presence.Revision // of a replay from the room's members: what is told is above it
 }
 
 // attend gives the channel op's sink. The caller answers op or lets it wait.
@@ -36,20 +38,29 @@ func (a *audience) attend(op *presence.Op) {
 }
 
 // wait keeps op until answer, refuse, or its time is over.
-func (a *audience) wait(op *presence.Op, submitted time.Time) {
+func (a *audience) wait(op *presence.Op, submitted time.Time) *waiter {
 	w := &waiter{op: op}
 	w.timer = a.f.after(watchTimeout-time.Since(submitted), func() { a.expire(w) })
 	a.waiting = append(a.waiting, w)
+	return w
 }
 
 func (a *audience) expire(w *waiter) {
+	if a.take(w) {
+		refuse(w.op, presence.Errorf(presence.CodeUnavailable, "redis did not answer in time"))
+		a.abandon()
+	}
+}
+
+// take has w wait no longer; false when it does not any more.
+func (a *audience) take(w *waiter) bool {
 	i := slices.Index(a.waiting, w)
 	if i < 0 {
-		return
+		return false
 	}
 	a.waiting = slices.Delete(a.waiting, i, i+1)
-	refuse(w.op, presence.Errorf(presence.CodeUnavailable, "redis did not answer in time"))
-	a.abandon()
+	w.timer.Stop()
+	return true
 }
 
 // abandon releases the channel when everyone who asked for it was refused.
@@ -101,11 +112,22 @@ func (a *audience) release() {
 	if a.linger != nil || a.gone || a.f.closing {
 		return
 	}
+	a.endAfter(max(a.f.linger, time.Until(a.keep)))
+}
+
+// endAfter ends the subscription after d, unless a watch comes in between. Who
+// wants it kept longer meanwhile gets what is missing.
+func (a *audience) endAfter(d time.Duration) {
 	var t *time.Timer
-	t = a.f.after(a.f.linger, func() {
-		if a.linger == t && !a.gone { // else a watch came in between
-			a.end()
+	t = a.f.after(d, func() {
+		if a.linger != t || a.gone {
+			return
 		}
+		if left := time.Until(a.keep); left > 0 {
+			a.endAfter(left)
+			return
+		}
+		a.end()
 	})
 	a.linger = t
 }

@@ -15,7 +15,7 @@ func TestProbeComesBack(t *testing.T) {
 	}
 	began := time.Now()
 	r.setStamp("n1.1")
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	r.probe(1)
 	r.until("the probe is back", func() bool { return len(r.ctl.probes) == 0 })
 	if age := r.probeAge(); age > time.Since(began) {
@@ -23,7 +23,7 @@ func TestProbeComesBack(t *testing.T) {
 	}
 	// A new stamp is another channel.
 	r.setStamp("n1.2")
-	r.until("the new notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the new notices are subscribed", func() bool { return r.ctl.sure })
 	before := r.probeBack.Load()
 	r.probe(2)
 	r.until("the second probe is back", func() bool { return r.probeBack.Load() > before })
@@ -37,7 +37,7 @@ func TestProbeComesBack(t *testing.T) {
 func TestDeafFeedMakesANewLink(t *testing.T) {
 	r := newRig(t, redistest.Shared(t)).start()
 	r.setStamp("n1.1")
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	s := r.follow("a")
 	var old *link
 	var name string
@@ -53,7 +53,7 @@ func TestDeafFeedMakesANewLink(t *testing.T) {
 		r.ctl.sub.name = name
 	})
 	r.until("the link is new", func() bool { return r.link != old && r.link != nil && r.link.up })
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	r.probe(9)
 	r.until("the probe is back", func() bool { return r.probeBack.Load() > 0 })
 	r.put("a", 1, `1`)
@@ -64,7 +64,7 @@ func TestSilentRedisEndsTheLink(t *testing.T) {
 	server := redistest.Start(t)
 	r := newRig(t, server).start()
 	r.setStamp("n1.1")
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	s := r.follow("a")
 	var old *link
 	r.onLoop(func() { old = r.link })
@@ -78,7 +78,7 @@ func TestSilentRedisEndsTheLink(t *testing.T) {
 	server.Resume(t)
 	r.put("a", 1, `1`)
 	s.waitFor(1)
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	r.probe(4)
 	r.until("a probe is back", func() bool { return r.probeBack.Load() > 0 })
 }
@@ -86,10 +86,10 @@ func TestSilentRedisEndsTheLink(t *testing.T) {
 func TestProbeThatIsBackBeforeItsPublishingIsAnsweredHoldsUpNoBeat(t *testing.T) {
 	r := newRig(t, redistest.Shared(t)).start()
 	r.setStamp("n1.1")
-	r.until("the notices are subscribed", func() bool { return r.ctl.sub.on })
+	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
 	r.onLoop(func() { // the loop sees the message, and only later the answer
 		r.beat(1, time.Now())
-		r.ctl.message("probe 1")
+		r.ctl.shards[ctlShard].message("probe 1")
 		r.beat(2, time.Now())
 		if len(r.ctl.probes) != 1 || r.ctl.probes[0].n != 2 {
 			t.Errorf("under way after the second beat: %+v, want probe 2", r.ctl.probes)

@@ -3,7 +3,6 @@ package redisstore
 import (
 	"slices"
 	"sync"
-	"time"
 
 	presence "presencesets"
 )
@@ -39,15 +38,7 @@ func (s *Store) Detach(d presence.Detachment) {
 		app: d.App, conn: d.Conn, inc: d.Inc, reason: d.Reason, known: roomNames(d.App, d.Rooms),
 		stage: stageCover, grace: d.Grace, handed: d.Handed, unsent: d.Unsent,
 	}
-	rooms := make([]string, len(d.Handed))
-	for i, h := range d.Handed {
-		rooms[i] = h.Room
-	}
-	if f, ok := any(s.feed).(interface {
-		keep(app string, rooms []string, d time.Duration)
-	}); ok {
-		f.keep(d.App, rooms, d.Grace)
-	}
+	s.feed.keep(d.App, handedRooms(d.Handed), d.Grace)
 	dep.fence = s.silence(d.Conn, d.Inc, d.Unanswered)
 	if s.departures.begin(dep) {
 		s.sessions.Add(-1)
@@ -71,13 +62,7 @@ func (d *departure) cover() {
 		d.covered(nil)
 		return
 	}
-	if f, ok := any(d.all.store.feed).(interface {
-		covering(list []presence.Handed, app string, unsent int, then func([]presence.Handed))
-	}); ok {
-		f.covering(d.handed, d.app, d.unsent, d.covered)
-		return
-	}
-	d.covered(d.handed)
+	d.all.store.feed.covering(d.handed, d.app, d.unsent, d.covered)
 }
 
 func (d *departure) covered(list []presence.Handed) {
@@ -114,6 +99,10 @@ func (d *departure) haveLooked(s *step) {
 	if inc == d.inc && fields["state"] == "grace" && ok {
 		d.inGrace(deadline)
 		return
+	}
+	if inc > d.inc { // taken meanwhile: who has it now will ask
+		f := d.all.store.feed
+		f.post(func() { f.handOver(d.app, d.conn, d.inc, d.handed, d.grace) })
 	}
 	d.all.done(d)
 }

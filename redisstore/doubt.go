@@ -224,9 +224,7 @@ func (d *doubts) begin(id string, now time.Time) {
 	d.at.Store(max(1, d.store.clock()))
 	d.floor.Store(now.UnixMicro())
 	d.count.Add(1) // last: who sees it sees the rest
-	if f, ok := any(d.store.feed).(interface{ doubt(floor presence.Revision) }); ok {
-		f.doubt(presence.Revision(now.UnixMicro()))
-	}
+	d.store.feed.doubt(presence.Revision(now.UnixMicro()))
 }
 
 // repeat makes the last leaves again. One that Redis holds finds no member.

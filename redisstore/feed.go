@@ -32,7 +32,10 @@ import (
 // Files: link.go the connection and its channels, hosted.go a room's events,
 // resync.go what they mean (pure), check.go whether some were missed,
 // listener.go a room's messages, shown.go lists on their way to a reader,
-// audience.go who is told, echo.go when all has come, ctl.go the probe.
+// audience.go who is told, echo.go when all has come, ctl.go notices to this
+// node, ask.go what nodes ask each other, recheck.go what
+// they missed, ring.go a room's past, replay.go
+// subscriptions that are resumed, handover.go where their old sockets were.
 
 // The causes of a resync, as the metric has them.
 const (
@@ -42,6 +45,7 @@ const (
 	causeMoved     = "moved"     // Redis ended the subscription
 	causeBack      = "back"      // the room's revisions went back
 	causeAudit     = "audit"     // changed without an event, found by the audit
+	causeDoubt     = "doubt"     // Redis may have lost what it had told
 )
 
 const (
@@ -76,19 +80,21 @@ type roomID struct{ app, room string }
 // feed is the feed of one master.
 type feed struct {
 	// set once
-	client  *redis.Client
-	keys    keys
-	log     *slog.Logger
-	metrics *metrics.Metrics
-	store   feedStore
-	master  string        // address of the master, the metrics' label
-	linger  time.Duration // lingerTime, shorter in tests
-	audit   time.Duration // auditTime, shorter in tests
-	in      chan delivery
-	results chan func()   // from work beside the loop, done on the loop
-	wake    chan struct{} // posted is not empty
-	done    chan struct{} // closed when the loop has ended
-	started time.Time
+	client   *redis.Client
+	keys     keys
+	log      *slog.Logger
+	metrics  *metrics.Metrics
+	store    feedStore
+	master   string        // address of the master, the metrics' label
+	linger   time.Duration // lingerTime, shorter in tests
+	audit    time.Duration // auditTime, shorter in tests
+	edge     presence.Edge // whose connections the notices are about
+	retained retained      // what a room keeps of its past
+	in       chan delivery
+	results  chan func()   // from work beside the loop, done on the loop
+	wake     chan struct{} // posted is not empty
+	done     chan struct{} // closed when the loop has ended
+	started  time.Time
 
 	// atomic
 	probeBack atomic.Int64 // when the newest probe that came back was sent, as ns since started; 0 none
@@ -110,7 +116,10 @@ type feed struct {
 	rooms      map[roomID]*hosted
 	messages   map[roomID]*listener
 	ctl        ctl
+	handovers  handovers
+	ageing     ageing
 	reads      readQueue
+	lists      listQueue
 	checks     checkQueue
 }
 
@@ -121,6 +130,7 @@ func newFeed(client *redis.Client, k keys, log *slog.Logger, m *metrics.Metrics,
 		master:  client.Options().Addr,
 		linger:  lingerTime,
 		audit:   auditTime,
+		edge:    new(edge),
 		in:      make(chan delivery, deliveries),
 		results: make(chan func()),
 		wake:    make(chan struct{}, 1),
@@ -131,8 +141,18 @@ func newFeed(client *redis.Client, k keys, log *slog.Logger, m *metrics.Metrics,
 		rooms:    make(map[roomID]*hosted),
 		messages: make(map[roomID]*listener),
 	}
-	f.ctl.f = f
+	f.retain(10*time.Second, 1000, 256<<10)
+	f.ctl.f, f.ageing.f = f, f
+	f.ctl.had, f.ctl.askers = make(map[string]bool), make(map[string]time.Time)
+	f.ctl.questions = make(map[uint64]*question)
+	f.handovers.of, f.handovers.waiting = make(map[presence.ConnID]*handover), make(map[presence.ConnID][]*recall)
 	return f
+}
+
+// retain says how much of a room's past is kept, for a socket that may come
+// back within grace. To be called before run.
+func (f *feed) retain(grace time.Duration, events, bytes int) {
+	f.retained = retained{events: events, bytes: bytes, age: grace + opLife}
 }
 
 // linkName is how CLIENT LIST shows the link.
@@ -290,7 +310,9 @@ func (f *feed) take(d delivery) {
 // endTurn begins what this turn of the loop has gathered.
 func (f *feed) endTurn() {
 	f.startReads()
+	f.startLists()
 	f.startCheck()
+	f.startPublishing()
 	if f.echo.wanted {
 		f.sendEcho()
 	}
@@ -309,6 +331,7 @@ func (f *feed) stop(cancel context.CancelFunc) {
 	for _, l := range f.messages {
 		l.close()
 	}
+	f.ctl.close()
 	cancel()
 	close(f.done)
 	f.work.Wait()

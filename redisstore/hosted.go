@@ -37,14 +37,21 @@ type hosted struct {
 	known   bool // replica is true at its revision
 	replica replica
 	asOf    time.Time // a list that was asked for before this may lack what was never told
+	past    past      // what was told lately
+	ages    bool      // is in the feed's ageing
 
 	reading  bool   // a snapshot is needed
 	queued   bool   // in the queue of reads
 	flying   bool   // a read is on its way
 	cause    string // of the read
 	floor    presence.Revision
-	failures int    // reads in a row that failed, or found the room below its floor
-	again    string // cause of a check that is due after the read; "" none
+	doubt    presence.Revision // what the room must be marked with before its next read; 0: nothing
+	doubted  presence.Revision // the same, of the read that is on its way
+	failures int               // reads in a row that failed, or found the room below its floor
+	again    string            // cause of a check that is due after the read; "" none
+
+	wanting []*waiter // replays from the room's members that wait for a read
+	listed  bool      // such a read is queued or on its way
 
 	kept      []*presence.Event // came while the read was on its way
 	keptBytes int
@@ -65,11 +72,14 @@ func (f *feed) host(op *presence.Op, submitted time.Time) {
 		r.sub = f.subscribe(f.keys.feed(op.App, op.Room), r)
 	}
 	r.attend(op)
-	if r.known {
+	if r.known && op.Replay == nil {
 		r.succeed(op, r.replica.last)
 		return
 	}
-	r.wait(op, submitted)
+	w := r.wait(op, submitted)
+	if r.known {
+		r.replay(w)
+	}
 }
 
 // confirmed: everything published from here on arrives. What was published
@@ -121,8 +131,9 @@ func (r *hosted) dropKept() { r.kept, r.keptBytes, r.overflow = nil, 0, false }
 
 // apply is what the table in resync.go says, on a live room.
 func (r *hosted) apply(e *presence.Event) {
-	members, snapshots := len(r.replica.members), r.replica.snapshots
+	members, snapshots, last := len(r.replica.members), r.replica.snapshots, r.replica.last
 	v := r.replica.take(e, r.emit)
+	r.closeStep(last, v != verdictApply && (v != verdictFresh || members > 0))
 	if r.replica.snapshots != snapshots {
 		r.asOf = time.Now()
 	}
@@ -139,6 +150,7 @@ func (r *hosted) apply(e *presence.Event) {
 }
 
 func (r *hosted) emit(e *presence.Event) {
+	r.past.tell(e, r.f.retained)
 	if r.sink != nil {
 		r.sink.RoomEvent(e)
 	}
@@ -198,8 +210,9 @@ func (f *feed) startReads() {
 		r.dropKept()
 		r.replica.seal()
 		r.flying = true
+		r.doubted, r.doubt = r.doubt, 0
 		f.reads.flying++
-		f.beside(r.fetch(r.floor, r.known))
+		f.beside(r.fetch(max(r.floor, r.doubted), r.known))
 	}
 }
 
@@ -235,24 +248,30 @@ func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
 	case r.gone:
 		return
 	case err != nil:
+		r.doubt = max(r.doubt, r.doubted)
 		r.fetchFailed(err)
 		return
-	case r.overflow, snap.Revision == 0 && len(r.replica.lists) > 0:
-		// Too much happened, or a list came meanwhile of which an empty room
-		// does not tell whether it is older: once more.
+	case r.overflow, r.doubt > 0, snap.Revision == 0 && len(r.replica.lists) > 0:
+		// Too much happened, or Redis is another one since, or a list came
+		// meanwhile of which an empty room does not tell whether it is older:
+		// once more.
 		r.read(r.cause)
 		return
 	}
 	r.asOf = time.Now()
 	if r.known {
-		if r.floor = r.replica.reconcile(snap, now, r.emit); r.floor > 0 {
+		last := r.replica.last
+		r.floor = r.replica.reconcile(snap, now, r.emit)
+		r.closeStep(last, true)
+		if r.floor > 0 {
 			r.markAndRead()
 			return
 		}
 	} else {
 		r.replica.adopt(snap)
 		r.known = true
-		r.answer(r.replica.last)
+		r.past.begin(r.replica.last)
+		r.welcome()
 	}
 	r.f.metrics.Resyncs.WithLabelValues(r.cause).Inc()
 	r.failures = 0
@@ -316,6 +335,18 @@ func (r *hosted) readLater() {
 	r.f.after(wait, func() {
 		if r.reading {
 			r.read(r.cause)
+		}
+	})
+}
+
+// doubt marks every hosted room with floor and compares it with what its
+// subscribers were told, whatever its revision is: Redis may have forgotten
+// what it had told this node. It never blocks.
+func (f *feed) doubt(floor presence.Revision) {
+	f.post(func() {
+		for _, r := range f.rooms {
+			r.doubt = max(r.doubt, floor)
+			r.read(causeDoubt)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	presence "presencesets"
@@ -86,6 +87,30 @@ func parseEvent(line []byte) (presence.Event, error) {
 	}
 	e.Conn, e.At, e.Inc, e.Client, e.Data = id, m.At, m.Inc, m.Client, m.Data
 	return e, nil
+}
+
+// appendEvent appends the line of e, as parseEvent reads it. A member's node,
+// which an event does not have, is empty.
+func appendEvent(dst []byte, e *presence.Event) []byte {
+	dst = append(append(dst, e.Kind.String()...), ' ')
+	dst = append(strconv.AppendInt(dst, int64(e.Revision), 10), ' ')
+	// Of several that a comparison told at one revision, all but the first have
+	// that for their Prev.
+	dst = append(strconv.AppendInt(dst, int64(min(e.Prev, e.Revision-1)), 10), ' ')
+	dst = append(e.Conn.AppendTo(dst), ' ')
+	dst = append(strconv.AppendInt(dst, e.Time, 10), ' ')
+	if e.Reason == "" {
+		dst = append(dst, '-')
+	}
+	dst = append(append(dst, e.Reason...), ` {"rev":`...)
+	dst = append(strconv.AppendInt(dst, int64(e.Revision), 10), `,"inc":`...)
+	dst = append(strconv.AppendInt(dst, e.Inc, 10), `,"node":"","at":`...)
+	dst = append(strconv.AppendInt(dst, e.At, 10), `,"client":`...)
+	dst = append(dst, e.Client...)
+	if e.Data != nil {
+		dst = append(append(dst, `,"data":`...), e.Data...)
+	}
+	return append(dst, '}')
 }
 
 // knownReason says whether r is one of the reasons of a leave.

@@ -285,6 +285,9 @@ func (f *feed) answered(msg *redis.Subscription) {
 	case s.unsubs > 0:
 		s.unsubs--
 	case s.to != nil: // nobody asked: the slot has moved
+		if shard, ok := s.to.(*shardCtl); ok {
+			shard.ended()
+		}
 		f.log.Warn("redis ended a subscription, subscribing again", "master", f.master, "channel", s.name)
 		f.request(s, causeMoved)
 		return
@@ -315,11 +318,9 @@ func (f *feed) connect() {
 func (f *feed) linkUp(l *link) {
 	l.up, l.since = true, time.Now()
 	f.resetEchoes()
-	if f.ctl.sub != nil {
-		f.request(f.ctl.sub, causeReconnect)
-	}
+	f.ctl.request()
 	for _, s := range f.subs {
-		if s != f.ctl.sub && s.to != nil {
+		if _, own := s.to.(*shardCtl); s.to != nil && !own {
 			f.request(s, causeReconnect)
 		}
 	}
@@ -346,6 +347,7 @@ func (f *feed) linkOver(err error) {
 	}
 	f.link = nil
 	f.resetEchoes()
+	f.ctl.deaf()
 	for _, s := range f.subs {
 		s.on, s.subs, s.unsubs = false, 0, 0
 		f.forget(s)

@@ -183,6 +183,8 @@ func (s *Store) assemble() {
 	s.lanes = []*lane{newLane(s)}
 	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
 	s.feed = newFeed(s.forFeed, s.keys, s.log, s.metrics, s)
+	s.feed.edge = s.edge
+	s.feed.retain(max(s.opts.Grace, s.opts.DrainGrace), s.opts.ReplayEvents, s.opts.ReplayBytes)
 	s.settler = newSettler(s)
 	s.departures, s.graces = newDepartures(s), newGraces()
 	s.turns, s.fences, s.doubts, s.reclaims = newTurns(), newFences(s), newDoubts(s), newReclaims(s)
