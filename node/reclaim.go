@@ -133,10 +133,7 @@ func (l *loop) reclaim(c *conn) {
 // reclaimed is the store's answer.
 func (l *loop) reclaimed(c *conn, r *request) {
 	if c == nil || c.flags&flagReclaim == 0 || c.flags&flagEnded != 0 {
-		if r.op.Err == nil {
-			l.disown(r)
-		}
-		return
+		return // its end waits in the store for this, and has the incarnation of now
 	}
 	c.flags &^= flagReclaim
 	l.reclaims.flying--
@@ -175,20 +172,6 @@ func (l *loop) reclaimed(c *conn, r *request) {
 		return
 	}
 	l.readyAll(c)
-}
-
-// disown: c's socket was lost while it was being compared, and the store was
-// told so with the incarnation from before. What it has now is lost, too.
-func (l *loop) disown(r *request) {
-	d := presence.Detachment{
-		App: r.op.App, Conn: r.op.Conn, Inc: r.op.NewInc, Grace: r.op.Grace, Reason: presence.ReasonTimeout,
-	}
-	for i := range r.op.Holds {
-		if r.op.Holds[i].Revision != 0 {
-			d.Rooms = append(d.Rooms, r.op.Holds[i].Room)
-		}
-	}
-	l.node.opts.Store.Detach(d)
 }
 
 // readyAll has everything that waits of c looked at.
