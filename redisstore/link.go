@@ -75,6 +75,7 @@ type link struct {
 	mu   sync.Mutex
 	out  []command
 	conn net.Conn
+	over bool // closeConn was called
 }
 
 // newLink prepares a link with client's settings; run connects it.
@@ -93,12 +94,16 @@ func newLink(client *redis.Client, name string, deliver func(context.Context, de
 			return nil, errLinkOver
 		}
 		conn, err := dial(ctx, network, addr)
-		if err == nil {
-			l.mu.Lock()
-			l.conn = conn
-			l.mu.Unlock()
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.conn = conn; l.over {
+			_ = conn.Close() // ended while it was dialled: a reader of it would wait for ever
+			return nil, errLinkOver
+		}
+		return conn, nil
 	}
 	return l
 }
@@ -132,6 +137,7 @@ func (l *link) run(ctx context.Context) {
 func (l *link) closeConn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.over = true
 	if l.conn != nil {
 		_ = l.conn.Close() // it is given up, whatever it answers
 	}
