@@ -20,23 +20,28 @@
 //
 // # Who does what
 //
-//	         Submit                      Depart
-//	           │                           │
-//	store.go   ▼                           ▼  departure.go
-//	         lane.go ◀── settle.go       close → leave × rooms → finish
-//	           │  repeats what             │     ▲
-//	           │  was not answered         │     └── expiry.go: what others left
-//	           ▼                           ▼
+//	         Submit        OpResume, OpReclaim      Depart, Detach
+//	           │                    │                     │
+//	store.go   │          resume.go ▼ reclaim.go          ▼  departure.go, detach.go
+//	           │          take ▶ adopt × rooms      close ▶ leave × rooms ▶ finish
+//	           │          taking.go, turns.go       detach ▶ [grace] ▶ claim ▶ …
+//	           │                    │  fence.go: once     │     ▲
+//	           │                    │  more, later        │     └── expiry.go, reaper.go:
+//	           ▼                    ▼                     ▼         what others left
+//	         lane.go ◀── settle.go: repeats what was not answered
+//	           │
+//	           ▼
 //	batch.go, command.go: runs of one script, one pipeline ──▶ Redis
-//	outcome.go: what became of each ──▶ Done                    │
-//	                                                            ▼
-//	lease.go: may this node write, and until when     feed.go: events ──▶ sinks
+//	outcome.go: what became of each ──▶ Done, next step        │
+//	                                                           ▼
+//	lease.go: may this node write, and until when    feed.go: events ──▶ sinks
+//	doubt.go: does Redis hold what it acknowledged
 //
 // # What holds
 //
-// Every operation that Submit takes is answered within 2 s: done, refused
-// (certainly not sent), or unknown. What is unknown is settled when Redis is
-// back, and Done is called again.
+// Every operation that Submit takes is answered within 2 s, but for a reclaim,
+// which waits for its turn: done, refused (certainly not sent), or unknown.
+// What is unknown is settled when Redis is back, and Done is called again.
 //
 // Every write carries the moment, on Redis's clock, until which it is valid
 // (lease.go). So a node that was cut off cannot write behind the back of those
@@ -48,6 +53,13 @@
 //
 // A membership ends once: the script that removes the member is the one that
 // publishes, and finds nothing the second time.
+//
+// A connection belongs to the highest incarnation. Whoever resumes it makes a
+// higher one, in its session and then in every room, and from there what an
+// earlier owner still writes is refused. Where a room has no member to tell,
+// the session's fence does: until no earlier owner can write any more the
+// session forgets no room, and then all of them are left once more with the
+// incarnation below.
 //
 // # One master
 //

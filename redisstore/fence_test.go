@@ -24,6 +24,7 @@ func TestALateJoinIsEndedAtTheFence(t *testing.T) {
 	old := c
 	before := redisMs(t, b)
 	c.resumed(t, b)
+	b.fences.add(c.conn, c.inc, before-60_000) // the session's is what counts
 	for _, room := range []string{"left", "back"} {
 		must(t, b, c.op(presence.OpLeave, room))
 		must(t, b, c.op(presence.OpUntrack, room))
@@ -68,6 +69,33 @@ func TestALateJoinIsEndedAtTheFence(t *testing.T) {
 	b.Depart(c.departure(presence.ReasonClosed))
 	awaitDepartures(t, b)
 	wantEmpty(t, rdb, prefix)
+}
+
+// TestASweepLeavesWhatCameMeanwhile reads the session before its client comes
+// back to a room that it had left, and goes on behind that.
+func TestASweepLeavesWhatCameMeanwhile(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	c := connect(t, s)
+	c.enter(t, s, "lobby")
+	if err := rdb.HSet(t.Context(), s.keys.session(c.conn), "fence", redisMs(t, s)-60_000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for field, value := range c.session(t, rdb, s.keys) {
+		if field == roomField(app, "lobby") {
+			value = "x 0 {}"
+		}
+		list = append(list, field, value)
+	}
+	(&sweep{fences: s.fences, fenced: &fenced{conn: c.conn, inc: c.inc, index: -1}, store: s}).haveRead(list)
+	awaitThat(t, "the fence is gone", func() bool { return c.session(t, rdb, s.keys)["fence"] == "" })
+	if got := c.session(t, rdb, s.keys)[roomField(app, "lobby")]; got != "p 0 {}" {
+		t.Errorf("the room is listed as %q", got)
+	}
+	must(t, s, c.op(presence.OpUpdate, "lobby"))
 }
 
 // TestAFenceIsSweptByWhoHasTheConnection: the entry of one that ended here is

@@ -81,3 +81,72 @@ func TestResumesAreBounded(t *testing.T) {
 		return len(s.turns.held)+len(s.turns.waiting) == 0
 	})
 }
+
+// TestAResumeWaitsForWhatThisNodeEnds has an end under way that nothing moves.
+func TestAResumeWaitsForWhatThisNodeEnds(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	s := openStore(t, srv, prefix, "n1")
+	c := connect(t, s)
+	s.Detach(c.detachment())
+	awaitDepartures(t, s)
+	for _, ends := range []bool{true, false} {
+		d := &departure{all: s.departures, conn: c.conn, id: c.inc}
+		s.departures.mu.Lock()
+		s.departures.live[c.conn] = []*departure{d}
+		s.departures.mu.Unlock()
+		o := submit(t, s, c.resume())
+		awaitThat(t, "the resume waits", func() bool {
+			s.turns.mu.Lock()
+			defer s.turns.mu.Unlock()
+			return len(s.turns.waiting[c.conn]) == 1
+		})
+		if ends {
+			s.departures.forget(d)
+			if op := o.next(t); op.Err != nil || op.Restored.State != "grace" {
+				t.Errorf("behind the end: got %v, %+v", op.Err, op.Restored)
+			}
+			continue
+		}
+		if op := o.next(t); op.Err == nil || op.Err.Code != presence.CodeUnavailable || op.Unknown || op.Err.RetryAfterMs == 0 {
+			t.Errorf("an end that takes too long: got %v, unknown %v; want it refused, and when to come again", op.Err, op.Unknown)
+		}
+		s.departures.forget(d)
+	}
+	if n := s.graces.count(redisMs(t, s)); n != 0 {
+		t.Errorf("%d connections are known to be in their grace, and it came back", n)
+	}
+}
+
+// TestAResumeIsUndoneThoughItsLastSocketHadMore: what departed is the
+// incarnation before it.
+func TestAResumeIsUndoneThoughItsLastSocketHadMore(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	c := connect(t, s)
+	d := c.detachment()
+	d.Unanswered = true
+	s.Detach(d)
+	awaitDepartures(t, s)
+	before := c.inc
+	c.resumed(t, s)
+	o := make(outcomes, 2)
+	op := c.resume()
+	op.Done = o
+	r := &resume{store: s, op: &op}
+	r.take.seen = before
+	if err := s.lane(&op).enter(); err != nil {
+		t.Fatal(err)
+	}
+	r.unknown(redisMs(t, s) + 50)
+	if op := o.next(t); !op.Unknown {
+		t.Errorf("told %v first, want that it is not known", op.Err)
+	}
+	if op := o.next(t); op.Unknown || op.Err == nil {
+		t.Errorf("settled as %v, unknown %v; want an error", op.Err, op.Unknown)
+	}
+	awaitDepartures(t, s)
+	c.wantState(t, rdb, s.keys, "grace")
+}
