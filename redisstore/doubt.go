@@ -220,6 +220,29 @@ func (d *doubts) begin(id string, now time.Time) {
 	d.store.metrics.MasterChanges.WithLabelValues(cause).Inc()
 	d.store.log.Warn("Redis may have lost what it acknowledged; comparing", "master", d.store.master, "reason", cause)
 	d.seen = id
+	d.since(now)
+}
+
+// emptied notes that Redis has forgotten this node, though it may be the one
+// that it was: somebody flushed it. It blocks for some round trips.
+func (d *doubts) emptied(ctx context.Context) error {
+	if known := d.store.lease.server.Load(); d.seen != "" && d.seen != *known {
+		return nil // it is another one, and was looked after
+	}
+	now, err := d.client.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("read Redis's clock: %w", err)
+	}
+	if err := d.store.checkSchema(ctx); err != nil {
+		return err
+	}
+	d.store.log.Warn("Redis has forgotten all connections; comparing", "master", d.store.master)
+	d.since(now.Add(d.store.opts.ClockSkew))
+	return nil
+}
+
+// since notes that what was acknowledged before now may be lost.
+func (d *doubts) since(now time.Time) {
 	d.last.Store(now.UnixMilli())
 	d.at.Store(max(1, d.store.clock()))
 	d.floor.Store(now.UnixMicro())

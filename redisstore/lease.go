@@ -277,7 +277,11 @@ func (l *lease) renew(ctx context.Context) error {
 	}
 	l.opts.Metrics.FencedOperations.Inc()
 	l.log.Error("lost the lease for good; taking a new stamp", "epoch", g.stamp)
-	if err := l.keepEpoch(ctx, g.stamp); err != nil {
+	forgot, err := l.keepEpoch(ctx, g.stamp)
+	if err == nil && forgot {
+		err = l.store.doubts.emptied(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if err := l.register(ctx); err != nil {
@@ -288,20 +292,21 @@ func (l *lease) renew(ctx context.Context) error {
 }
 
 // keepEpoch makes sure that the next stamp is not one that this process had:
-// a Redis that came back empty counts from 1 again.
-func (l *lease) keepEpoch(ctx context.Context, stamp string) error {
+// a Redis that came back empty, or was flushed, counts from 1 again. It reports
+// whether it is one.
+func (l *lease) keepEpoch(ctx context.Context, stamp string) (forgot bool, err error) {
 	had, err := strconv.ParseInt(stamp[strings.LastIndexByte(stamp, '.')+1:], 10, 64)
 	if err != nil {
-		return fmt.Errorf("stamp %q has no epoch: %w", stamp, err)
+		return false, fmt.Errorf("stamp %q has no epoch: %w", stamp, err)
 	}
 	knows, err := l.client.HGet(ctx, l.keys.epochs(), l.opts.NodeID).Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("read the last epoch: %w", err)
+		return false, fmt.Errorf("read the last epoch: %w", err)
 	}
 	if knows >= had {
-		return nil
+		return false, nil
 	}
-	return l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
+	return true, l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
 }
 
 // lookForRestart returns which server this Redis is. One that is not known is
