@@ -28,6 +28,7 @@ type hit struct {
 	redis           bool // everybody, until it is repaired
 	node            int  // those of one node; -1: of none
 	lost            bool // Redis has lost its data
+	links           bool // only the links of the node were hurt: it holds its lease
 }
 
 // the node that faults of one node choose.
@@ -39,7 +40,7 @@ var cells = []cell{
 	{name: "node stopped for 3 leases (SIGSTOP)", short: true, run: stopNode},
 	{name: "node cut off from Redis for 3 leases, silently", run: cutNode},
 	{name: "links of one node to Redis reset, 10 times", keeps: true, run: resetLinks},
-	{name: "half of all sockets reset, observers too", short: true, run: resetSockets},
+	{name: "half of all sockets reset, two observers' too", short: true, run: resetSockets},
 	{name: "half-open clients", run: halfOpenClients},
 	{name: "Redis killed, back with its data", short: true, keeps: true, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, false) }},
 	{name: "Redis killed, back empty", keeps: true, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, true) }},
@@ -176,7 +177,7 @@ func (f *field) withoutNode(ctx context.Context, down, up func() error) error {
 }
 
 func resetLinks(ctx context.Context, f *field) error {
-	f.strike(hit{node: -1})
+	f.strike(hit{node: victim, links: true})
 	for range 10 {
 		f.nodes[victim].wire.Reset(nil)
 		if err := f.pass(ctx, 150*time.Millisecond); err != nil {
@@ -193,7 +194,8 @@ func resetSockets(ctx context.Context, f *field) error {
 	f.st.do(func() {
 		f.note("%d sockets reset", n)
 		for _, o := range f.observers {
-			if o.sock != nil {
+			if o.sock != nil && o.node != victim { // that one goes on looking at the clock
+				o.lost++
 				o.sock.close(byReset)
 				o.sock, o.attempt = nil, 0
 				o.again()
@@ -317,7 +319,7 @@ func holdFeed(ctx context.Context, f *field) error {
 	if err != nil {
 		return err
 	}
-	f.strike(hit{node: victim})
+	f.strike(hit{node: victim, links: true})
 	held := f.nodes[victim].wire.Hold(func(_, far string) bool { return far != "" && strings.Contains(list, " addr="+far+" ") })
 	if held == 0 {
 		return errors.New("no pub/sub link was found to hold")

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -31,7 +32,7 @@ const answerWithin = 3 * time.Second
 func (f *field) reset(r *result) {
 	f.cell = r
 	f.cuts, f.refusals, f.violations = map[ws.StatusCode]int{}, map[string]int{}, map[string]int{}
-	f.resumes, f.acts, f.slowest, f.answers = 0, 0, 0, 0
+	f.resumes, f.late, f.acts, f.slowest, f.answers, f.stalled = 0, 0, 0, 0, 0, 0
 	f.hit, f.notes = hit{node: -1}, nil
 	f.crashed = make([]bool, 3)
 	f.clients = slices.DeleteFunc(f.clients, func(c *client) bool { return c.phase == gone })
@@ -61,6 +62,11 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		f.reset(r)
 		f.churning = !c.still
 	})
+	watched, unwatch := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { f.watch(watched) })
+	defer watching.Wait()
+	defer unwatch()
 	warm := time.Second
 	if f.o.Long {
 		warm = 5 * time.Second
@@ -122,6 +128,36 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		r.notes = f.notes
 	})
 	return r
+}
+
+// watch measures what is not ours: how long Redis and our own timers take. A
+// busy disk under the append-only file or a busy machine is no fault of a node.
+func (f *field) watch(ctx context.Context) {
+	c := f.redis.Connect()
+	defer c.Close()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		began := time.Now()
+		lag := began.Sub(last) - 100*time.Millisecond
+		err := c.Ping(ctx).Err()
+		last = time.Now()
+		d := max(lag, last.Sub(began))
+		f.st.post(func() {
+			if err == nil && !f.hit.redis {
+				f.stalled = max(f.stalled, d)
+				if d > 500*time.Millisecond {
+					f.note("stood still for %v", d)
+				}
+			}
+		})
+	}
 }
 
 // noteSessions keeps what Redis knows of clients that hang.
@@ -269,7 +305,10 @@ func (f *field) limit(e end) time.Duration {
 		// What is due waits for its return, and reapers for one lease more.
 		limit = max(limit, h.repaired.Add(max(usual, f.times.ttl+2*time.Second)).Sub(e.cause))
 	}
-	if h.node == e.node && e.cause.Add(usual).After(h.began) && (e.cause.Before(h.repaired) || h.repaired == h.began) {
+	if h.node == e.node && h.links {
+		// What was on the way is repeated when it can no longer arrive.
+		limit = max(limit, h.repaired.Add(usual+2*time.Second).Sub(e.cause))
+	} else if h.node == e.node && e.cause.Add(usual).After(h.began) && (e.cause.Before(h.repaired) || h.repaired == h.began) {
 		limit = max(limit, h.began.Add(f.times.bound(nodeLost)).Sub(e.cause))
 	}
 	return limit
@@ -316,7 +355,7 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 					f.violate("joins or leaves are not one a membership", "%s at n%d about %s (%s, phase %d, n%d) in %s: told %d joins, %d leaves %v; begun %d, ended %d %v, flaps %d, unsure %v, member %v",
 						o.name, o.node+1, cl.id, cl.name, cl.phase, cl.node+1, f.room(s.room), t.joins, len(t.leaves), t.leaves, s.begun, len(s.ends), s.ends, s.flaps, s.unsure, s.member)
 				}
-				if h.node == o.node || len(t.leaves) != len(s.ends) {
+				if h.node == o.node || o.lost > 0 || len(t.leaves) != len(s.ends) {
 					continue // late by itself, or not comparable one by one
 				}
 				for i, e := range s.ends {
@@ -351,6 +390,10 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 			}
 		}
 	}
+	if f.stalled > time.Second && len(r.failures)+len(f.violations) > 0 {
+		r.fail("nothing here is sure: Redis or the machine stood still for %v, and no fault of this cell asked for it", f.stalled.Round(time.Millisecond))
+	}
+	r.late = f.late
 	r.resumes, r.acts, r.slowest, r.answers = f.resumes, f.acts, f.slowest, f.answers
 	for code, n := range f.cuts {
 		r.cuts += n

@@ -45,6 +45,7 @@ type request struct {
 	data  string
 	ackID string
 	asked time.Time // this attempt
+	moved bool      // its socket was lost before it was answered
 	tries int
 	last  string // how the last attempt was refused
 }
@@ -203,6 +204,7 @@ func (c *client) welcome(at time.Time, id string) {
 	}
 	if c.cur != nil { // owed by the old socket: it may still come here
 		r := c.cur
+		r.moved = true
 		c.f.st.after(time.Second, func() {
 			if c.cur == r {
 				c.send(r)
@@ -234,7 +236,7 @@ func (c *client) send(r *request) {
 	}
 	c.f.asked++
 	r.ackID = strconv.FormatInt(c.f.asked, 36)
-	r.asked = time.Now()
+	r.asked, r.moved = time.Now(), false
 	r.tries++
 	body := `"roomId":"` + c.f.room(r.seat.room) + `"`
 	if r.data != "" {
@@ -247,7 +249,11 @@ func (c *client) send(r *request) {
 func (c *client) answered(at time.Time, f *frame) {
 	r := c.cur
 	s := r.seat
-	c.f.answer(c, at.Sub(r.asked))
+	if r.moved {
+		c.f.late++
+	} else {
+		c.f.answer(c, at.Sub(r.asked))
+	}
 	if e := f.Body.Err; e != nil {
 		switch {
 		case e.Retry:

@@ -68,7 +68,9 @@ type field struct {
 	cuts       map[ws.StatusCode]int
 	refusals   map[string]int
 	resumes    int
+	late       int // answers to the lost socket that came on the next one
 	acts       int
+	stalled    time.Duration // longest that the machine or Redis stood still, as seen from here
 	slowest    time.Duration
 	answers    int
 	hit        hit

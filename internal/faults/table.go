@@ -23,6 +23,7 @@ type result struct {
 	events     int
 	twice      int // events told again after a resume
 	resumes    int
+	late       int
 	acts       int
 	answers    int
 	cuts       int // sockets of clients that ended, and not by them
@@ -65,7 +66,7 @@ func (r *result) departed() string {
 
 // line tells the cell while the suite runs.
 func (r *result) line() string {
-	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d answers, slowest %.2f s", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.answers, r.slowest.Seconds())
+	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d late answers, %d answers, slowest %.2f s", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.late, r.answers, r.slowest.Seconds())
 	if r.remark != "" {
 		s += "; " + r.remark
 	}
