@@ -109,7 +109,7 @@ func (r *rig) owed(c presence.ConnID, from string) [][]byte {
 	}
 }
 
-func TestNoticesAreHeardInEveryShard(t *testing.T) {
+func TestTakenIsHeardInEveryShard(t *testing.T) {
 	r, edge := newNode(t, redistest.Shared(t), redistest.Prefix(t), "n1.1")
 	count := func(stamp string) (n int64) {
 		var names []string

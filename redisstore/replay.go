@@ -136,13 +136,13 @@ func (r *hosted) askPeer(w *waiter, handed presence.Revision) {
 // heard is told what the old node told after handed.
 func (r *hosted) heard(w *waiter, handed presence.Revision, a account) {
 	join := func() bool {
-		events, ok := r.past.after(max(a.last, emptyRoom), r.replica.last)
+		events, at, ok := r.past.behind(a.last, r.replica.last)
 		if ok {
 			source := "peer"
 			if len(a.events) == 0 {
 				source = "ring"
 			}
-			r.replayed(w, slices.Concat(a.events, events), r.replica.last, source)
+			r.replayed(w, slices.Concat(a.events, events), at, source)
 		}
 		return ok
 	}

@@ -161,6 +161,19 @@ func (p *past) after(handed, last presence.Revision) (events []*presence.Event, 
 	return events, true
 }
 
+// behind returns what was told behind the account of another node, given now,
+// that ends at last, and where it ends itself. A room that was empty at first
+// has no revision to compare with: then what the account tells is of an earlier
+// life of it, the leaves that emptied it among that, or was told here, too.
+func (p *past) behind(account, last presence.Revision) (events []*presence.Event, at presence.Revision, ok bool) {
+	if p.empty && (p.ring == nil || p.ring.list[0].to > account) {
+		events, _ = p.after(emptyRoom, last)
+		return events, max(account, last), true
+	}
+	events, ok = p.after(max(account, emptyRoom), last)
+	return events, last, ok
+}
+
 // back returns the revision from which a replay covers the last bytes that a
 // socket was sent, and the whole of a step of which it was sent a part. frame is
 // the least that an event is on the socket.
