@@ -302,8 +302,9 @@ func (f *field) limit(e end) time.Duration {
 	limit := usual
 	h := f.hit
 	if h.redis && e.cause.Add(usual).After(h.began) && e.cause.Before(h.repaired.Add(f.times.ttl)) {
-		// What is due waits for its return, and reapers for one lease more.
-		limit = max(limit, h.repaired.Add(max(usual, f.times.ttl+2*time.Second)).Sub(e.cause))
+		// What is due waits for its return, a grace that could not begin begins
+		// then, and reapers and reclaims wait for one lease more.
+		limit = max(limit, h.repaired.Add(usual+f.times.ttl).Sub(e.cause))
 	}
 	if h.node == e.node && h.links {
 		// What was on the way is repeated when it can no longer arrive.
@@ -571,9 +572,14 @@ func (f *field) remains(ctx context.Context) string {
 	return strings.Join(keys[:min(len(keys), 8)], " ")
 }
 
+type nobody struct{}
+
+func (nobody) Printf(context.Context, string, ...any) {}
+
 // Run measures the cells of the form and returns their results, the last
 // one of what is left when everybody has gone.
 func Run(ctx context.Context, o Options) ([]*result, error) {
+	redis.SetLogger(nobody{}) // a Redis that is killed is no news
 	only, err := regexp.Compile(o.Only)
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ func TestLimitsMoveByTheFaultAndByNothingElse(t *testing.T) {
 	}{
 		"no fault":                     {hit{node: -1}, end{kind: timeout, cause: now}, 6},
 		"a close, no fault":            {hit{node: -1}, end{kind: closed, cause: now}, 1},
-		"Redis away":                   {hit{node: -1, redis: true, began: at(-1), repaired: at(2)}, end{kind: closed, cause: now}, 6},
+		"Redis away":                   {hit{node: -1, redis: true, began: at(-1), repaired: at(2)}, end{kind: closed, cause: now}, 5},
 		"Redis away, long before":      {hit{node: -1, redis: true, began: at(-20), repaired: at(-18)}, end{kind: closed, cause: now}, 1},
 		"its node killed":              {hit{node: 1, began: now, repaired: now}, end{kind: nodeLost, cause: now, node: 1}, 7},
 		"another node killed":          {hit{node: 1, began: now, repaired: now}, end{kind: closed, cause: now, node: 2}, 1},
