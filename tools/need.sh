@@ -13,6 +13,7 @@ have() {
     redis-server) # Debian's server is the file redis-check-rdb under another name
       [ -z "${PRESENCE_REDIS:-}" ] || ln -sf "$(realpath "$PRESENCE_REDIS")" .cache/bin/redis-server
       command -v redis-server >/dev/null || { rdb=$(command -v redis-check-rdb) && ln -sf "$rdb" .cache/bin/redis-server; } ;;
+    spin) spin -V 2>/dev/null | grep -q "^Spin Version" ;; # there are others of this name
     chromium) command -v "${CHROMIUM:-chromium}" >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
