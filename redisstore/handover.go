@@ -77,7 +77,8 @@ func (f *feed) keep(app string, rooms []string, d time.Duration) {
 
 // covering steps the revisions of list back over events until they cover the
 // last unsent bytes that a socket was sent, and calls then with the result, on
-// the loop. It never blocks.
+// the loop; at once, and with list as it is, when the feed is closed. It never
+// blocks.
 func (f *feed) covering(list []presence.Handed, app string, unsent int, then func([]presence.Handed)) {
 	if !f.post(func() {
 		back := make([]presence.Handed, len(list))
@@ -104,9 +105,12 @@ func (r *hosted) frame(e *presence.Event) int {
 }
 
 // handOver keeps up to where conn's socket was told what happened. It is called
-// on the loop.
+// on the loop, or when the feed is closed.
 func (f *feed) handOver(app string, conn presence.ConnID, inc int64, list []presence.Handed, grace time.Duration) {
-	if old := f.handovers.of[conn]; old != nil && old.inc > inc || f.closing {
+	if f.closing {
+		return
+	}
+	if old := f.handovers.of[conn]; old != nil && old.inc > inc {
 		return
 	}
 	h := &handover{inc: inc, rooms: make(map[roomID]presence.Revision, len(list))}
