@@ -327,6 +327,34 @@ func TestABatchForAnotherServerIsNotSent(t *testing.T) {
 	c.awaitEnd(t, s)
 }
 
+// TestADoubtExplainsWhatWasThereBeforeIt, and nothing that came later.
+func TestADoubtExplainsWhatWasThereBeforeIt(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	s := openStore(t, srv, prefix, "n1")
+	edge := attach(s)
+	before := connect(t, s)
+	revived(t, srv, s, edge)
+	after := connect(t, s)
+	for _, tc := range []struct {
+		name string
+		inc  int64
+		want bool
+	}{{"opened before it", before.inc, true}, {"opened after it", after.inc, false}} {
+		if got := s.doubts.lost(tc.inc); got != tc.want {
+			t.Errorf("a session that was %s is missing; lost by Redis: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+	s.doubts.at.Store(s.clock() - int64(explains))
+	if s.doubts.lost(before.inc) {
+		t.Error("a session that is missing long after a doubt is taken for one that Redis lost")
+	}
+	after.awaitEnd(t, s)
+	if op := fails(t, s, after.reclaim(), presence.CodeUnavailable); !op.Ended {
+		t.Errorf("got %v, which does not say that the connection has ended", op.Err)
+	}
+}
+
 func TestLeavesAreRememberedForAWhile(t *testing.T) {
 	t.Parallel()
 	var r recent[string, int]

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -193,4 +194,32 @@ func fencesOf(s *Store) int {
 	s.fences.mu.Lock()
 	defer s.fences.mu.Unlock()
 	return len(s.fences.all)
+}
+
+// TestASweepKeepsWhatWasTrackedSinceItLooked: between its look at the session
+// and its untrack the connection came back to the room.
+func TestASweepKeepsWhatWasTrackedSinceItLooked(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	c := connect(t, s)
+	c.enter(t, s, "lobby")
+	q := newFences(s) // nothing runs it
+	f := &fenced{conn: c.conn, inc: c.inc, fence: redisMs(t, s) - 1000, index: -1}
+	q.all[c.conn], q.busy = f, 1
+	w := &sweep{fences: q, fenced: f, store: s}
+	w.haveRead([]string{
+		"inc", fmt.Sprint(c.inc), "state", "live", "fence", fmt.Sprint(f.fence), roomField(app, "lobby"), "x 0 {}",
+	})
+	awaitThat(t, "the sweep is done", func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return len(q.all) == 0
+	})
+	if got := c.session(t, rdb, s.keys)[roomField(app, "lobby")]; got != "p 0 {}" {
+		t.Errorf("the room is listed as %q", got)
+	}
+	wantMembers(t, s, "lobby", c)
+	c.awaitEnd(t, s)
 }

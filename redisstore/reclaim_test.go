@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -324,6 +325,40 @@ func lostStamp(t *testing.T, s *Store) {
 		_, g, ok := s.lease.window()
 		return ok && g.stamp != stamp
 	})
+}
+
+// TestANodeIsNotToldThatItTookFromItself: it would forget the very socket.
+func TestANodeIsNotToldThatItTookFromItself(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	c := connect(t, s)
+	sub := rdb.SSubscribe(t.Context(), s.keys.ctl(c.conn.Shard(), "n1.1"))
+	defer func() { _ = sub.Close() }()
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lostStamp(t, s)
+	c.reclaimed(t, s)
+	if err := rdb.SPublish(t.Context(), s.keys.ctl(c.conn.Shard(), "n1.1"), "last").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		msg, err := sub.ReceiveMessage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(msg.Payload, "taken") {
+			t.Errorf("told %q", msg.Payload)
+		}
+		if msg.Payload == "last" {
+			break
+		}
+	}
+	if fields := c.session(t, rdb, s.keys); fields["fence"] == "" {
+		t.Errorf("the session has no fence against the old stamp: %v", fields)
+	}
 }
 
 // TestAReclaimWithoutAnAnswerIsBegunAgain has Redis hang in the middle of many,

@@ -493,6 +493,60 @@ func TestAResumeThatWasMadeAndNotAnsweredIsUndone(t *testing.T) {
 	}
 }
 
+// TestNoStepIsSentForWhoWasAnswered: a saga has one time for all its steps.
+func TestNoStepIsSentForWhoWasAnswered(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	s := openStore(t, srv, prefix, "n1")
+	for _, tc := range []struct {
+		began int64
+		want  fate
+	}{{0, fateAnswered}, {s.clock(), fateAnswered}, {s.clock() - int64(maxWait) - 1, fateAway}} {
+		done := make(chan fate, 1)
+		st := &step{Op: presence.Op{Kind: opOwner, Conn: presence.NewConnID()}, began: tc.began, then: func(st *step) { done <- st.fate }}
+		s.ask(st)
+		if got := <-done; got != tc.want {
+			t.Errorf("a step of a saga that began at %d: fate %d, want %d", tc.began, got, tc.want)
+		}
+	}
+}
+
+// TestAResumeOverADoubtIsUndone: what it did may be lost, and the node did not
+// have the connection when it was told to reclaim all it has.
+func TestAResumeOverADoubtIsUndone(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	s := openStore(t, srv, prefix, "n1")
+	c, gone := connect(t, s), client{conn: presence.NewConnID()}
+	c.enter(t, s, "lobby")
+	s.Detach(c.detachment())
+	awaitDepartures(t, s)
+	srv.Pause(t)
+	waits := []outcomes{submit(t, s, c.resume()), submit(t, s, gone.resume())}
+	awaitThat(t, "both are on their way", func() bool {
+		s.lanes[0].mu.Lock()
+		defer s.lanes[0].mu.Unlock()
+		return s.lanes[0].inner.len() == 0
+	})
+	s.doubts.count.Add(1)
+	srv.Resume(t)
+	for _, w := range waits {
+		if op := w.next(t); op.Err == nil || op.Err.Code != presence.CodeUnavailable || op.NewInc != 0 {
+			t.Errorf("got %v with incarnation %d, want unavailable", op.Err, op.NewInc)
+		}
+	}
+	awaitDepartures(t, s)
+	for _, c := range []client{c, gone} {
+		if got := c.session(t, rdb, s.keys)["state"]; got == "live" {
+			t.Error("a session is live, and has no socket")
+		}
+	}
+	if was := c.resumed(t, s); !was.Rooms[0].Member {
+		t.Errorf("the next one restored %+v", was)
+	}
+}
+
 // TestWhatCannotBeAdoptedIsDetached refuses a node the key of one room.
 func TestWhatCannotBeAdoptedIsDetached(t *testing.T) {
 	t.Parallel()
