@@ -387,7 +387,7 @@ func rollingRestart(ctx context.Context, f *field) error {
 	f.strike(hit{node: -1})
 	for i, n := range f.nodes {
 		f.st.do(func() { f.up[i] = false })
-		n.Stop(2 * time.Minute)
+		n.Terminate(2 * time.Minute)
 		if err := f.startNode(ctx, n); err != nil {
 			return err
 		}
