@@ -286,17 +286,17 @@ func TestAskerThatIsNotInTheRegistryGetsNothing(t *testing.T) {
 	if n := edge.calls(); n != 1 {
 		t.Errorf("the edge was asked %d times for a node that is registered, want once", n)
 	}
-	r.onLoop(func() { r.ctl.looking = askerLooks }) // as many are looked for
-	r.tell("n1.1", c, "late 1 n3.1 "+c.String())
-	r.tell("n1.1", c, "late 1 n2.1 "+c.String()) // is known, and costs no look
-	r.tell("n1.1", c, "taken "+c.String()+" 1")
-	edge.next(t)
 	r.onLoop(func() {
+		r.ctl.looking = askerLooks // as many are looked for
+		r.ctl.known("n3.1", func() { t.Error("an asker that nobody looked for is known") })
 		if r.ctl.looking != askerLooks {
 			t.Errorf("%d askers are looked for, want at most %d", r.ctl.looking, askerLooks)
 		}
-		r.ctl.looking = 0
 	})
+	r.tell("n1.1", c, "late 1 n2.1 "+c.String()) // is known, and costs no look
+	r.tell("n1.1", c, "taken "+c.String()+" 1")
+	edge.next(t)
+	r.onLoop(func() { r.ctl.looking = 0 })
 	if n := edge.calls(); n != 2 {
 		t.Errorf("the edge was asked %d times, want twice", n)
 	}

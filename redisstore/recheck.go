@@ -110,7 +110,7 @@ func (c *ctl) compare(h presence.Held, session []any) {
 	if !there || !ok || c.own(node) || inc < h.Inc {
 		return
 	}
-	c.f.log.Info("a connection was taken over while this node could not be told", "conn", h.Conn.String(), "count", 1)
+	c.f.log.Info("a connection was taken over while this node could not be told", "conn", h.Conn.String())
 	c.moved++
 	c.f.taken(h.Conn, max(inc, h.Inc+1))
 }
