@@ -68,7 +68,7 @@ type Metrics struct {
 	// The feed: events from Redis to this node.
 
 	FeedGaps     prometheus.Counter
-	Resyncs      *prometheus.CounterVec // cause: gap, reconnect, moved, start
+	Resyncs      *prometheus.CounterVec // cause: start, gap, reconnect, moved, back, audit, doubt
 	FeedProbeAge *prometheus.GaugeVec   // master; seconds since the last probe that came back was sent
 
 	// The lease: this node's right to write.

@@ -92,7 +92,9 @@ func (l *loop) detachment(c *conn) presence.Detachment {
 	}
 	for e := c.entries; e != nil; e = e.next {
 		if e.restoring || e.mask&maskPresence != 0 {
-			d.Handed = append(d.Handed, presence.Handed{Room: e.room.name, Revision: e.lastHanded()})
+			d.Handed = append(d.Handed, presence.Handed{
+				Room: e.room.name, Revision: e.lastHanded(), Kinds: e.mask & maskPresence, // 0 while it is being resumed: all
+			})
 		}
 	}
 	box := l.node.late.open(c.id, l.node.grace(c.key))

@@ -259,7 +259,7 @@ func TestWhatThePeerDidNotTakeIsNotHanded(t *testing.T) {
 	if d.Grace != 10*time.Second || d.Reason != presence.ReasonTimeout {
 		t.Errorf("detached as %+v", d)
 	}
-	if len(d.Handed) != 1 || d.Unsent < 64<<10 {
+	if len(d.Handed) != 1 || d.Handed[0].Kinds != maskUpdate || d.Unsent < 64<<10 {
 		t.Errorf("handed %+v, %d bytes not taken after %d events of 8 KiB", d.Handed, d.Unsent, rev)
 	}
 	if last := store.rooms["acme:r"].rev; d.Handed[0].Revision > last || d.Handed[0].Revision < last-16 {

@@ -12,7 +12,7 @@ mkdir -p .run
 stop() {
   trap '' EXIT INT TERM
   for part in 1:2 0:1; do # nodes, then Redis
-    for p in "${pids[@]:${part%:*}:${part#*:}}"; do kill "$p" 2>/dev/null || :; done
+    for p in "${pids[@]:${part%:*}:${part#*:}}"; do kill -INT "$p" 2>/dev/null || :; done # TERM would drain the nodes
     for p in "${pids[@]:${part%:*}:${part#*:}}"; do wait "$p" 2>/dev/null || :; done
   done
   echo "stopped."

@@ -91,9 +91,15 @@ func (p *Process) Tail() string {
 	return string(bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
 }
 
-// Stop ends the process and waits for it: first politely, after patience at once.
-func (p *Process) Stop(patience time.Duration) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error: it has ended already
+// Stop ends the process and waits for it: first politely, after patience at
+// once. By SIGINT: SIGTERM would have a node drain.
+func (p *Process) Stop(patience time.Duration) { p.end(syscall.SIGINT, patience) }
+
+// Terminate is Stop by SIGTERM: a node drains first.
+func (p *Process) Terminate(patience time.Duration) { p.end(syscall.SIGTERM, patience) }
+
+func (p *Process) end(signal syscall.Signal, patience time.Duration) {
+	_ = p.cmd.Process.Signal(signal) // an error: it has ended already
 	select {
 	case <-p.done:
 	case <-time.After(patience):

@@ -154,7 +154,7 @@ async function redisListens(path: string): Promise<boolean> {
 async function end(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const exit = once(child, 'exit');
-  child.kill('SIGTERM');
+  child.kill('SIGINT');
   const hard = setTimeout(() => child.kill('SIGKILL'), 10_000);
   await exit;
   clearTimeout(hard);

@@ -45,15 +45,15 @@ export async function startWorld(count = 2) {
     redisPort,
     urls: ports.map((p) => `http://127.0.0.1:${p.client}/`),
     sockets: ports.map((p) => `ws://127.0.0.1:${p.client}/core`),
-    /** Ends a node as a service manager does. */
-    async end(i) { await stop(nodes[i], 'SIGTERM'); },
+    /** Ends a node at once; its clients keep their memberships for a while. */
+    async end(i) { await stop(nodes[i], 'SIGINT'); }, // SIGTERM would drain
     /** Starts it again on the same port. */
     async revive(i) { nodes[i] = await start(i); },
     /** Redis stops answering, its links stay open. */
     pauseRedis() { redis.kill('SIGSTOP'); },
     resumeRedis() { redis.kill('SIGCONT'); },
     async stop() {
-      await Promise.all(nodes.map((n) => stop(n, 'SIGTERM')));
+      await Promise.all(nodes.map((n) => stop(n, 'SIGINT')));
       await stop(redis, 'SIGTERM');
       rmSync(dir, { recursive: true, force: true });
     },
