@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"testing"
@@ -309,17 +310,16 @@ func TestABatchForAnotherServerIsNotSent(t *testing.T) {
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
 	must(t, s, c.op(presence.OpTrack, "lobby"))
-	o := make(outcomes, 1)
 	op := c.op(presence.OpJoin, "lobby")
-	op.Done = o
 	b := newBatch(s.lanes[0])
 	b.now = s.clock()
 	b.validUntil, b.grant, b.mayWrite = s.lease.window()
 	b.add(task{op: &op, at: b.now})
+	b.build(&b.runs[0])
 	s.doubts.count.Add(1)
-	b.run()
-	if op := o.next(t); op.Err == nil || op.Unknown {
-		t.Errorf("got %v, unknown %v; want that it was not sent", op.Err, op.Unknown)
+	b.exec(t.Context(), b.cmds)
+	if err := b.runs[0].cmd.Err(); !errors.Is(err, errStale) || b.sent {
+		t.Errorf("got %v, sent: %v; want that it was not sent", err, b.sent)
 	}
 	if n := must(t, s, c.op(presence.OpCount, "lobby")).Count; n != 0 {
 		t.Errorf("the room has %d members", n)
