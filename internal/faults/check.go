@@ -102,6 +102,9 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		f.st.do(func() {
 			for _, c := range f.clients {
 				for i, s := range c.seats {
+					if c.phase == on && !s.member && s.flaps > 0 { // its room may be forgotten, too
+						c.todo = append(c.todo, &request{op: opRoom, seat: s})
+					}
 					if c.phase == on && s.member && (i == f.acts%len(c.seats) || s.flaps > 0) {
 						c.todo = append(c.todo, &request{op: opUpdate, seat: s, data: f.datum()})
 					}
