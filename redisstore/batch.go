@@ -21,7 +21,9 @@ import (
 
 // batch belongs to one writer.
 type batch struct {
-	lane *lane // set once
+	// set once
+	lane   *lane
+	writer bool // it is used again and again, see lane.start
 
 	// set by lane.take
 	now        int64  // the store's clock
@@ -47,7 +49,8 @@ type batch struct {
 	anys []any
 	cmds []redis.Cmder
 
-	sent bool // the pipeline's first bytes were written
+	sent    bool // the pipeline's first bytes were written
+	telling bool // its answers are being given, see lane.tell
 }
 
 // refused is a task that is not sent, and why.
@@ -155,6 +158,7 @@ func (b *batch) run() {
 	b.reload(ctx)
 	took := time.Duration(b.lane.store.clock() - b.now)
 	b.lane.store.meters.pipeline.Observe(float64(b.ops))
+	b.lane.tell(b)
 	for i := range b.runs {
 		b.lane.store.meters.took(b.runs[i].kind, took)
 		b.answer(&b.runs[i])

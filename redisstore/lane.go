@@ -133,6 +133,7 @@ type lane struct {
 	reads   map[string]*read
 	left    departedSet // connections that departed with operations unanswered
 	highest int64       // highest validUntil that was sent
+	telling int         // writers that give answers, and take again right after
 	closed  bool
 }
 
@@ -147,6 +148,7 @@ func (l *lane) start() {
 	for range laneWriters {
 		l.writers.Go(func() {
 			b := newBatch(l)
+			b.writer = true
 			for l.take(b) {
 				b.run()
 			}
@@ -250,8 +252,20 @@ func (l *lane) push(t task) bool {
 		return false
 	}
 	l.inner.push(t)
-	l.filled.Signal()
+	if l.telling == 0 { // else the steps that follow from a pipeline's answers travel together, too
+		l.filled.Signal()
+	}
 	return true
+}
+
+// tell notes that a writer gives the answers of b, until it takes again.
+func (l *lane) tell(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.writer {
+		l.telling++
+		b.telling = true
+	}
 }
 
 // depart notes that a connection has ended while operations of it were
@@ -305,6 +319,10 @@ func (l *lane) take(b *batch) bool {
 	b.reset()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if b.telling {
+		l.telling--
+		b.telling = false
+	}
 	for l.queue.len()+l.inner.len() == 0 {
 		if l.closed {
 			return false
