@@ -6,6 +6,7 @@
 #   model.sh --trail M   the shortest story in which mutation M (or a configuration) goes wrong
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export LC_ALL=C
 dir=.cache/model memory=1400 mode=${1:-}
 
 # name: flags
@@ -52,12 +53,10 @@ build() {
     { cat "$at/spin.log"; exit 1; }
 }
 
-# search NAME: runs it; states, depth and seconds are set. 10,000 steps are far more than any run has.
+# search NAME: runs it; states, depth and seconds (of the processor) are set. 10,000 steps are far more than any run has.
 search() {
-  local start out=$dir/$1/out
-  start=$(date +%s%N)
-  (cd "$dir/$1" && ./pan -m10000 -E -n) >"$out" 2>&1 || :
-  seconds=$(awk "BEGIN { printf \"%.1f\", ($(date +%s%N) - $start) / 1e9 }")
+  local out=$dir/$1/out TIMEFORMAT=%U
+  seconds=$({ time { (cd "$dir/$1" && ./pan -m10000 -E -n) >"$out" 2>&1 || :; }; } 2>&1)
   states=$(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' "$out")
   depth=$(sed -n 's/.*depth reached \([0-9]*\),.*/\1/p' "$out")
   broken=$(sed -n 's/^pan:1: assertion violated *!(\([a-z_]*\)).*/\1/p' "$out")
@@ -84,7 +83,7 @@ if [ "$mode" = --trail ]; then
   while IFS='|' read -r name flags _; do
     [ "$name" = "${2:-}" ] || continue
     [[ $name = [a-z]* ]] || flags+=" MUT_$name"
-    build "$name" "$flags" -O1 -DBFS
+    build "$name" "$flags BREADTH" -O1 -DBFS
     search "$name"
     [ -n "$broken" ] || { echo "$name: holds"; exit 0; }
     steps "$name" "$flags"
@@ -96,10 +95,20 @@ fi
 configurations=$small
 [ "$mode" != --long ] || { configurations=$long memory=12000 mutations=; }
 
+# Two compilers at a time, then one search at a time.
+while IFS='|' read -r name flags _; do
+  [ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+  build "$name" "$flags" -O1 &
+done < <(lines "$configurations")
+while IFS='|' read -r name flags _; do
+  [ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+  build "$name" "$flags MUT_$name BREADTH" -O1 -DBFS &
+done < <(lines "$mutations")
+wait
+
 n=0 failed=0 caught=0 m=0
 while IFS='|' read -r name flags _; do
   n=$((n + 1))
-  build "$name" "$flags" -O2
   search "$name"
   if whole "$name"; then
     printf 'holds   %-9s %9d states, depth %3d, %5.1f s   %s\n' "$name" "$states" "$depth" "$seconds" "$flags"
@@ -111,11 +120,10 @@ while IFS='|' read -r name flags _; do
 done < <(lines "$configurations")
 while IFS='|' read -r name flags guard; do
   m=$((m + 1))
-  build "$name" "$flags MUT_$name" -O1
   search "$name"
   if [ -n "$broken" ]; then
     caught=$((caught + 1))
-    printf 'caught  %-11s by %-17s depth %3d, %4.1f s   without: %s\n' "$name" "$broken" "$depth" "$seconds" "$guard"
+    printf 'caught  %-11s by %-17s after %2d steps, %4.1f s   without: %s\n' "$name" "$broken" "$depth" "$seconds" "$guard"
   else
     printf 'MISSED  %-11s   without: %s\n' "$name" "$guard"
   fi

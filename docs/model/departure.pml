@@ -14,6 +14,9 @@
  * -D flags: ATTEMPTS (handshakes, 1 to 3), CRASHES (of nodes), LAPSES (leases that end while their node lives), CLOSE (clean
  * closes), LOST (answers get lost), SETLEAVE (leave the set, not the room), REAPERS (1, 2); MUT_x takes a guard away.
  */
+#ifdef BREADTH /* a search in breadth, for the shortest trail, knows no hidden variables */
+#define hidden
+#endif
 #ifndef ATTEMPTS
 #define ATTEMPTS 2
 #endif
