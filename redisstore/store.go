@@ -316,14 +316,9 @@ func (s *Store) Unwatch(app, room string) { s.feed.unwatch(app, room) }
 func (s *Store) UnwatchMessages(app, room string) { s.feed.unwatchMessages(app, room) }
 
 // Stamp returns this node's stamp, `<node id>.<epoch>`. It changes when the
-// node lost its lease for good: connections that were opened before are
-// refused from then on (CodeFenced), and should be closed.
+// node lost its lease for good: the edge is then told to reclaim its
+// connections.
 func (s *Store) Stamp() string { return s.lease.grant.Load().stamp }
-
-// Since returns the incarnation below which a connection is no longer this
-// node's: it was opened under a stamp that the node has lost, and nothing of it
-// can succeed any more. It never falls.
-func (s *Store) Since() int64 { return s.lease.grant.Load().since }
 
 // Ready returns what the node's readiness depends on here: whether Redis
 // answers, the lease is held, and the feed hears.
