@@ -26,7 +26,7 @@ const (
 )
 
 func TestRandomChurnEndsInOneTruth(t *testing.T) {
-	p := startPair(t, unlimited...)
+	p := startPair(t, forgetful...)
 	before := p.size(t)
 	nodes := []*node{p.n1, p.n2}
 	var observers []*audience

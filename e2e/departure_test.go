@@ -150,7 +150,7 @@ func TestANodeThatSleepsPastItsLeaseGoesOn(t *testing.T) {
 }
 
 func TestANodeThatIsStoppedLeavesNobodyBehind(t *testing.T) {
-	p := startPair(t, unlimited...)
+	p := startPair(t, forgetful...)
 	o := watching(t, p.n2, "o", "r")
 	var here []*peer
 	for i := range 50 {
@@ -163,8 +163,8 @@ func TestANodeThatIsStoppedLeavesNobodyBehind(t *testing.T) {
 	p.n1.Stop(patience)
 	o.sees(map[string]string{})
 	for _, c := range here {
-		if o.left[c.id] != 1 {
-			t.Errorf("%s left %d times", c.name, o.left[c.id])
+		if o.left[c.id] != 1 || o.reasons[c.id] != "timeout" {
+			t.Errorf("%s left %d times, at last for %q", c.name, o.left[c.id], o.reasons[c.id])
 		}
 		if code := c.ended(); code != 1001 {
 			t.Errorf("%s: closed with %d, want 1001", c.name, code)

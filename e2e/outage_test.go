@@ -305,38 +305,3 @@ func testOutage(t *testing.T, down, up func(*testing.T, *pair), args []string) {
 		}
 	}
 }
-
-// A Redis that comes back empty has lost everybody. Subscribers are told, and
-// whoever connects then finds everything working.
-func TestRedisComesBackEmpty(t *testing.T) {
-	p := startPair(t, unlimited...)
-	observers := []*audience{watching(t, p.n1, "o1", "r"), watching(t, p.n2, "o2", "r")}
-	for i, n := range []*node{p.n1, p.n2} {
-		c := enter(t, n, strconv.Itoa(i))
-		c.enterRoom("r")
-		c.acked("room:presence:join", `"roomId":"r"`, `"localapp:r:$:presence:join"`)
-	}
-	for _, o := range observers {
-		o.sees(p.listed(t, "r"))
-		o.gaps = true
-	}
-	p.redis.Kill(t)
-	p.redis.Restart(t)
-	for _, n := range []*node{p.n1, p.n2} {
-		await(t, n.Process, func() bool { return n.ready() == http.StatusOK })
-	}
-	for _, o := range observers {
-		o.sees(map[string]string{})
-	}
-	fresh := watching(t, p.n1, "fresh", "r")
-	for i, n := range []*node{p.n1, p.n2} {
-		c := enter(t, n, "new"+strconv.Itoa(i))
-		c.enterRoom("r")
-		c.acked("room:presence:join", `"roomId":"r","userData":0`, `"localapp:r:$:presence:join"`)
-	}
-	want := p.listed(t, "r")
-	if len(want) != 2 {
-		t.Errorf("Redis lists %v, want the two that joined", want)
-	}
-	fresh.sees(want)
-}

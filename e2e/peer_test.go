@@ -31,6 +31,9 @@ type pair struct {
 // unlimited lets a test ask as often as it likes.
 var unlimited = []string{"PRESENCE_LIMITS_REQUESTS=0", "PRESENCE_LIMITS_OTHER_REQUESTS=0"}
 
+// forgetful also makes nodes forget who was lost as soon as the grace is over.
+var forgetful = append([]string{"PRESENCE_SESSIONS_RETENTION=0s"}, unlimited...)
+
 func startPair(t *testing.T, env ...string) *pair { t.Helper(); return startPairOn(t, nil, env...) }
 
 // startPairOn also passes arguments to the Redis.
@@ -54,6 +57,8 @@ type peer struct {
 	frames chan string
 	code   ws.StatusCode // of the node's close frame; read it when frames is closed
 	acks   atomic.Int64
+	pings  atomic.Int64 // that were answered
+	mute   atomic.Bool  // answers no ping any more
 }
 
 func upgradeRequest(query string) string {
@@ -125,7 +130,11 @@ func (p *peer) begin() {
 			case ws.OpText:
 				p.frames <- string(payload)
 			case ws.OpPing:
+				if p.mute.Load() {
+					continue
+				}
 				_, _ = p.conn.Write(masked(ws.OpPong, string(payload))) // an error: the socket ends, as the next read will tell
+				p.pings.Add(1)
 			case ws.OpClose:
 				p.code, _ = ws.ParseCloseFrameData(payload)
 				return

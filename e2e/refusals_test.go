@@ -217,7 +217,7 @@ func TestAConnectionIDOfSomeoneElseGivesNothingAway(t *testing.T) {
 			if _, err := io.WriteString(c, upgradeRequest(credentials(who)+"&connectionId="+owner.id)); err != nil {
 				t.Fatal(err)
 			}
-			if status, e, _ := answer(t, c); status < 400 || e.Message == "" {
+			if status, e, _ := answer(t, c); status != http.StatusForbidden || e.Name != "ForbiddenError" || e.Message == "" {
 				t.Errorf("%q is let in with the owner's connection id: %d %+v", who, status, e)
 			}
 		}

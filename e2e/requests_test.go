@@ -28,13 +28,13 @@ func TestTheFirstFrameSaysWhoAndWhere(t *testing.T) {
 	p := startPair(t)
 	named, unnamed := enter(t, p.n1, "123"), enter(t, p.n2, "")
 	const id = `localapp:[0-9a-f]{20}`
-	matches(t, named.first, `\{"type":"ds:server:connection:acknowledged","body":\{"uid":"123","clientId":"123","connectionId":"`+id+`","node":"n1","graceMs":\d+,"features":\[\]\}\}`)
-	matches(t, unnamed.first, `\{"type":"ds:server:connection:acknowledged","body":\{"uid":"`+unnamed.id+`","connectionId":"`+id+`","node":"n2","graceMs":\d+,"features":\[\]\}\}`)
+	matches(t, named.first, `\{"type":"ds:server:connection:acknowledged","body":\{"uid":"123","clientId":"123","connectionId":"`+id+`","node":"n1","graceMs":5000,"features":\[\]\}\}`)
+	matches(t, unnamed.first, `\{"type":"ds:server:connection:acknowledged","body":\{"uid":"`+unnamed.id+`","connectionId":"`+id+`","node":"n2","graceMs":5000,"features":\[\]\}\}`)
 	if named.id == unnamed.id {
 		t.Error("two connections with one id")
 	}
 	asked := enterWith(t, p.n1, "7", upgradeRequest(credentials("7")+"&features=resume,dance&unknown=x&token=undefined&connectionId=null"))
-	matches(t, asked.first, `.*"clientId":"7".*"features":\[\]\}\}`)
+	matches(t, asked.first, `.*"clientId":"7".*"features":\["resume"\],"resumeSecret":"[A-Z2-7]{26}"\}\}`)
 }
 
 func TestEachRequestIsAnsweredAndToldOnTheOtherNode(t *testing.T) {

@@ -78,6 +78,10 @@ func startNode(t *testing.T, id, redisAddr string, env ...string) *node {
 		"PRESENCE_REDIS_URL=redis://" + redisAddr + "/0",
 		"PRESENCE_LEASE_TTL=2s", // a lost Redis is noticed sooner than by default
 		"PRESENCE_LEASE_BEAT=500ms",
+		"PRESENCE_SESSIONS_GRACE=5s", // the least
+		"PRESENCE_DRAIN_GRACE=5s",
+		"PRESENCE_DRAIN_DELAY=0s",
+		"PRESENCE_DRAIN_WINDOW=1s",
 		"PRESENCE_AUTH_KEYS=" + apiKey,
 	}, env...), program, "serve")
 	await(t, n.Process, func() bool { return n.ready() == http.StatusOK })
