@@ -111,7 +111,7 @@ test('one\'s own state is told at once and once', async () => {
   const page = await roomTab(freshRoom(), 'Ada Okafor');
   const status = page.locator('.message [role=status]');
   await page.click('.cable');
-  await eventually(page, () => document.querySelector('.message [role=status]').textContent === 'Cable out. There is no grace on this node: others saw you leave.');
+  await eventually(page, () => document.querySelector('.message [role=status]').textContent === 'Connection lost. Others see you for 10 seconds.');
   await page.click('.cable');
   await eventually(page, () => document.querySelector('.message [role=status]').textContent.startsWith('Back on n1 after'));
   expect(await status.count()).toBe(1);
