@@ -2,7 +2,7 @@
 # model.sh: the departure of a connection in Promela (docs/model), every interleaving of it: each configuration
 # must hold, and each mutation, which is the model without one guard, must not.
 #   model.sh             what CI runs: small configurations, all mutations
-#   model.sh --long      the big configurations, by hand: an hour, 12 GB
+#   model.sh --long      the big configurations, by hand: up to 12 GB
 #   model.sh --trail M   the shortest story in which mutation M (or a configuration) goes wrong
 set -euo pipefail
 cd "$(dirname "$0")/.."
