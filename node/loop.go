@@ -224,7 +224,7 @@ func (l *loop) finishRun() {
 
 // collect fills the poller's events: it parks unless the loop has work of its own.
 func (l *loop) collect() bool {
-	if l.job != nil || l.waitingRooms.len() > 0 || len(l.againList) > 0 || len(l.ready) > 0 || l.behind {
+	if l.job != nil || l.waitingRooms.len() > 0 || len(l.againList) > 0 || len(l.ready) > 0 || l.behind || l.sweeping() {
 		l.poll.once()
 		return true
 	}
@@ -246,8 +246,8 @@ func (l *loop) collect() bool {
 	if d := l.drain.next; !d.IsZero() && d.Before(deadline) {
 		deadline = d
 	}
-	if d := l.reclaims.next; l.reclaims.on && d.Before(deadline) {
-		deadline = d
+	if d := l.reclaims.next; l.reclaims.on && l.reclaims.flying < reclaimsMost && d.Before(deadline) {
+		deadline = d // else an answer wakes it; a wait until a moment that has passed would not look at the sockets
 	}
 	ok := l.poll.wait(deadline)
 	l.sleeping.Store(false)

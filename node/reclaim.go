@@ -61,6 +61,12 @@ func (l *loop) sweepAgain(at time.Time) {
 	l.reclaims.on, l.reclaims.at, l.reclaims.left, l.reclaims.next = true, 0, false, at
 }
 
+// sweeping reports whether the sweep can go on now.
+func (l *loop) sweeping() bool {
+	s := &l.reclaims
+	return s.on && s.flying < reclaimsMost && !l.now.Before(s.next)
+}
+
 // stepReclaim goes on with the sweep.
 func (l *loop) stepReclaim() {
 	s := &l.reclaims

@@ -1,0 +1,37 @@
+package node
+
+import (
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	presence "presencesets"
+)
+
+func isReclaim(op *presence.Op) bool { return op.Kind == presence.OpReclaim }
+
+func TestSocketsAreReadWhileEveryReclaimWaitsForTheStore(t *testing.T) {
+	store := newMemStore()
+	store.hold = isReclaim
+	s := stillLoop(t, testOptions(t, store))
+	_, peer := s.open("1")
+	s.startReclaim(1)
+	s.stepReclaim()
+	s.reclaims.flying = reclaimsMost // with those of others
+	s.sweepAgain(s.now)
+	s.stepReclaim()
+	s.put(peer, masked(ws.OpPing, "?"))
+	if s.collect(); s.poll.n == 0 {
+		t.Error("the loop did not look at its sockets: it waits for a moment that has passed")
+	}
+}
+
+func TestSocketsAreReadInTheMiddleOfASweep(t *testing.T) {
+	s := stillLoop(t, testOptions(t, newMemStore()))
+	_, peer := s.open("1")
+	s.sweepAgain(s.now)
+	s.put(peer, masked(ws.OpPing, "?"))
+	if s.collect(); s.poll.n == 0 {
+		t.Error("the loop did not look at its sockets")
+	}
+}
