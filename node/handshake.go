@@ -280,6 +280,9 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 	}
 	l.byID[c.id] = c.slot
 	l.setState(c, stateOpen)
+	if l.unsure(c) { // the sweep may have passed it while it was opened
+		l.sweepAgain(l.now)
+	}
 	c.flags |= flagFresh
 	c.lastSeen = l.second
 	l.m.ConnectionsAccepted.Inc()

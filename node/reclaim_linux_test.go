@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
@@ -33,5 +34,25 @@ func TestSocketsAreReadInTheMiddleOfASweep(t *testing.T) {
 	s.put(peer, masked(ws.OpPing, "?"))
 	if s.collect(); s.poll.n == 0 {
 		t.Error("the loop did not look at its sockets")
+	}
+}
+
+func TestConnectionThatOpensBehindASweepIsReclaimed(t *testing.T) {
+	store := newMemStore()
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpOpen }
+	s := stillLoop(t, testOptions(t, store))
+	_, peer := s.knock("1")
+	s.turn()
+	s.startReclaim(1)
+	s.stepReclaim()
+	if s.reclaims.on {
+		t.Fatal("the sweep is on although nobody is open")
+	}
+	store.release()
+	s.turn()
+	s.stepReclaim()
+	s.turn()
+	if got := s.ask(peer, "room:join", `"roomId":"r"`); !strings.Contains(got, `"ackId":"x"`) {
+		t.Errorf("got %q, want the acknowledgement: the connection is never sure of itself", got)
 	}
 }
