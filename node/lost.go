@@ -56,12 +56,13 @@ func (l *loop) takeSession(c *conn) {
 		return
 	}
 	c.flags |= flagTaken
-	c.flags &^= flagPaused
 	d := l.detachment(c)
 	d.Grace, d.Reason = l.node.grace(c.key), presence.ReasonTimeout
 	l.node.opts.Store.Release(d)
 	c.inflight = 0
-	l.watch(c)
+	if c.flags&flagPaused != 0 { // what it has sent is refused at once, too
+		l.resumeReading(c)
+	}
 }
 
 // endsNow reports whether c has a session that has not ended, and notes that it

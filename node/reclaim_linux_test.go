@@ -56,3 +56,35 @@ func TestConnectionThatOpensBehindASweepIsReclaimed(t *testing.T) {
 		t.Errorf("got %q, want the acknowledgement: the connection is never sure of itself", got)
 	}
 }
+
+func TestTakenSocketIsNotClosedForWhatWasNotRead(t *testing.T) {
+	store := newMemStore()
+	opts := testOptions(t, store)
+	opts.Limits.InFlight = 1
+	s := stillLoop(t, opts)
+	c, peer := s.open("1")
+	s.ask(peer, "room:join", `"roomId":"r"`)
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpCount }
+	for range 2 { // the second is kept, since one is under way
+		s.put(peer, masked(ws.OpText, `{"type":"ds:client:room:presence:count","body":{"roomId":"r"},"ackId":"y"}`))
+	}
+	s.turn()
+	if c.flags&flagPaused == 0 || c.in == nil {
+		t.Fatal("nothing was kept")
+	}
+	s.taken(c, c.inc+1)
+	s.turn()
+	if got := s.drain(peer); strings.Count(got, `"code":"fenced"`) != 1 {
+		t.Errorf("got %q, want the refusal of what was kept", got)
+	}
+	for range halfFrameSeconds + 1 {
+		s.second++
+		s.turn()
+		s.timers()
+	}
+	if c.state != stateOpen {
+		t.Error("the socket was closed: its client takes that for the new one's end")
+	}
+	store.release()
+	s.turn()
+}
