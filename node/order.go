@@ -110,9 +110,13 @@ func (l *loop) expireWaits() {
 		if i < 0 {
 			continue
 		}
-		r.entry.queue = slices.Delete(r.entry.queue, i, i+1)
+		e := r.entry
+		e.queue = slices.Delete(e.queue, i, i+1)
 		l.finishRequest(c, r, presence.Errorf(presence.CodeUnavailable, "the store does not answer: nothing was sent; try again"))
 		r.release()
+		if c.state == stateOpen {
+			l.dropIdle(c, e) // nothing else may come to look at it: its connection may wait for a reclaim
+		}
 	}
 	if len(l.waits) == 0 {
 		l.waits = nil

@@ -3,6 +3,7 @@ package node
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -84,6 +85,23 @@ func TestTakenSocketIsNotClosedForWhatWasNotRead(t *testing.T) {
 	}
 	if c.state != stateOpen {
 		t.Error("the socket was closed: its client takes that for the new one's end")
+	}
+	store.release()
+	s.turn()
+}
+
+func TestRequestThatWaitedForAReclaimInVainLeavesNothing(t *testing.T) {
+	store := newMemStore()
+	store.hold = isReclaim
+	s := stillLoop(t, testOptions(t, store))
+	c, peer := s.open("1")
+	s.startReclaim(1)
+	s.stepReclaim()
+	s.ask(peer, "room:presence:count", `"roomId":"r"`)
+	s.now = s.now.Add(waitMs * time.Millisecond)
+	s.expireWaits()
+	if c.entries != nil || c.inflight != 0 || len(s.node.rooms) != 0 {
+		t.Errorf("left are an entry %v, %d requests under way, %d rooms", c.entries, c.inflight, len(s.node.rooms))
 	}
 	store.release()
 	s.turn()
