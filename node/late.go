@@ -54,6 +54,7 @@ func (b *lateBoxes) owe(box *lateBox) {
 func (b *lateBoxes) settle(box *lateBox) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.sweep()
 	if box.owed == 0 && len(box.payloads) == 0 {
 		return
 	}
@@ -66,6 +67,10 @@ func (b *lateBoxes) settle(box *lateBox) {
 		box.payloads = append(old.payloads, box.payloads...)
 	}
 	b.boxes[box.conn] = box
+}
+
+// sweep throws away what nobody has asked for in time, once a second at most.
+func (b *lateBoxes) sweep() {
 	now := time.Now()
 	if now.Sub(b.swept) < time.Second {
 		return
@@ -135,8 +140,13 @@ func (l *loop) completedLate(r *request, unknown *presence.Error) {
 			err = presence.Errorf(presence.CodeUnavailable, "the socket was lost when only a part of the request was done; try again")
 		}
 	}
+	if err == nil && r.tooLong > 0 {
+		err = l.tooLong(r)
+	}
 	for at := r; at != nil; at = at.chain {
-		at.op.App = r.op.App
+		if at != r { // whose operation is the store's again when it is in doubt
+			at.op.App = r.op.App
+		}
 		l.finishLate(at, err)
 	}
 }

@@ -106,3 +106,57 @@ func TestRequestThatWaitedForAReclaimInVainLeavesNothing(t *testing.T) {
 	store.release()
 	s.turn()
 }
+
+func TestLateListThatIsTooLongIsRefused(t *testing.T) {
+	store := newMemStore()
+	opts := testOptions(t, store)
+	opts.Limits.Reply = 10
+	s := stillLoop(t, opts)
+	c, peer := s.open("1")
+	s.ask(peer, "room:join", `"roomId":"r"`)
+	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpMembers }
+	s.ask(peer, "room:presence:get", `"roomId":"r"`)
+	id := c.id
+	s.lose(c, endLost)
+	store.release()
+	s.turn()
+	s.node.late.take(id, func(payloads [][]byte) {
+		if len(payloads) != 1 || !strings.Contains(string(payloads[0]), `"code":"too_large"`) {
+			t.Errorf("owed are %q, want one refusal", payloads)
+		}
+	})
+}
+
+func TestLateDoubtDoesNotWriteWhatTheStoreReads(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	c, peer := s.open("1")
+	s.ask(peer, "room:join", `"roomId":"r"`)
+	var held *presence.Op
+	store.hold = func(op *presence.Op) bool { held = op; return true }
+	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	s.lose(c, endLost)
+	held.Err, held.Unknown = presence.Errorf(presence.CodeUnavailable, "no answer"), true
+	held.Done.OpDone(held)
+	done := make(chan string)
+	go func() { done <- held.App }() // the store settles it
+	s.turn()
+	<-done
+	held.Err, held.Unknown = nil, false
+	held.Done.OpDone(held)
+	s.turn()
+}
+
+func TestLateBoxThatNobodyAskedForGoes(t *testing.T) {
+	var b lateBoxes
+	old := b.open(presence.NewConnID(), 0)
+	b.owe(old)
+	b.settle(old)
+	b.put(old, []byte("x"))
+	old.until, b.swept = time.Now().Add(-time.Second), time.Time{}
+	b.settle(b.open(presence.NewConnID(), 0)) // another socket is lost, to which nothing is owed
+	if len(b.boxes) != 0 {
+		t.Errorf("%d boxes are kept", len(b.boxes))
+	}
+}
