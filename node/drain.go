@@ -117,7 +117,7 @@ func (l *loop) stepDrain() {
 	}
 	w.next = l.now.Add(drainStep)
 	if w.done == len(w.order) && len(w.busy) == 0 {
-		w.order, w.next = nil, time.Time{}
+		w.order, w.done, w.next = nil, 0, time.Time{}
 	}
 }
 

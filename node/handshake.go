@@ -308,6 +308,10 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 	}
 	l.refile(c)
 	l.restore(c, op)
+	if c.state == stateOpen && !l.drain.began.IsZero() { // it was not lined up with the others
+		l.drain.busy = append(l.drain.busy, patient{c.ref(), l.now.Add(drainPatience)})
+		l.drain.next = l.now
+	}
 }
 
 // features are the granted ones.

@@ -160,3 +160,29 @@ func TestLateBoxThatNobodyAskedForGoes(t *testing.T) {
 		t.Errorf("%d boxes are kept", len(b.boxes))
 	}
 }
+
+func TestConnectionThatOpensDuringADrainIsSentAway(t *testing.T) {
+	store := newMemStore()
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpOpen }
+	s := stillLoop(t, testOptions(t, store))
+	_, other := s.knock("1")
+	store.release()
+	s.turn()
+	s.turn()
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpOpen }
+	_, peer := s.knock("2")
+	s.turn()
+	s.startDrain()
+	s.stepDrain()
+	store.release()
+	s.turn()
+	s.stepDrain()
+	for _, fd := range []int{other, peer} {
+		if got := s.drain(fd); !strings.Contains(got, goingAway) {
+			t.Errorf("got %q, want the close frame", got)
+		}
+	}
+	if !s.loop.drain.next.IsZero() {
+		t.Error("the drain goes on although nobody is left")
+	}
+}
