@@ -69,6 +69,22 @@ func (b *lateBoxes) settle(box *lateBox) {
 	b.boxes[box.conn] = box
 }
 
+// back keeps, for the next socket, what was fetched for one that is gone.
+func (b *lateBoxes) back(conn presence.ConnID, keep time.Duration, payloads [][]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if box := b.boxes[conn]; box != nil {
+		box.payloads = append(payloads, box.payloads...)
+		return
+	}
+	if b.boxes == nil {
+		b.boxes = make(map[presence.ConnID]*lateBox)
+	}
+	box := b.open(conn, keep)
+	box.payloads = payloads
+	b.boxes[conn] = box
+}
+
 // sweep throws away what nobody has asked for in time, once a second at most.
 func (b *lateBoxes) sweep() {
 	now := time.Now()

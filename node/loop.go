@@ -99,7 +99,7 @@ type task struct {
 	cast    *broadcast
 	ask     chan metrics.LoopStats
 
-	do       func(*loop)
+	do       func(*loop) // of taskLate: when the socket is gone, too
 	ref      connRef
 	payloads [][]byte
 	epoch    int64
@@ -315,7 +315,9 @@ func (l *loop) takeTasks() {
 		case taskAsk:
 			t.do(l)
 		case taskLate:
-			l.sendLate(t.ref, t.payloads)
+			if !l.sendLate(t.ref, t.payloads) {
+				t.do(l)
+			}
 		case taskReclaim:
 			l.startReclaim(t.epoch)
 		}

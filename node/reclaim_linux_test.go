@@ -186,3 +186,24 @@ func TestConnectionThatOpensDuringADrainIsSentAway(t *testing.T) {
 		t.Error("the drain goes on although nobody is left")
 	}
 }
+
+func TestLateAcknowledgementsOfASocketThatDiedAreKeptForTheNext(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	c, _ := s.open("1")
+	id := c.id
+	box := s.node.late.open(id, time.Minute)
+	s.node.late.owe(box)
+	s.node.late.settle(box)
+	s.restore(c, &presence.Op{Restored: &presence.Restored{State: "grace", From: "n2.1"}})
+	s.turn()
+	waitFor(t, func() bool { s.node.late.mu.Lock(); defer s.node.late.mu.Unlock(); return box.ask != nil })
+	s.lose(c, endLost)
+	s.node.late.put(box, []byte("late"))
+	s.turn()
+	var got [][]byte
+	s.node.late.take(id, func(p [][]byte) { got = p })
+	if len(got) != 1 || string(got[0]) != "late" {
+		t.Errorf("kept are %q", got)
+	}
+}

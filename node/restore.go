@@ -39,10 +39,11 @@ func (l *loop) restore(c *conn, op *presence.Op) {
 		}
 	}
 	if was.From != "" && was.State != "away" {
-		ref := c.ref()
+		ref, conn, grace := c.ref(), c.id, l.node.grace(c.key)
 		l.node.opts.Store.Late(c.id, was.From, func(payloads [][]byte) {
 			if len(payloads) > 0 {
-				l.post(task{kind: taskLate, ref: ref, payloads: payloads}) // else the loop has ended, and c with it
+				back := func(l *loop) { l.node.late.back(conn, grace, payloads) }
+				l.post(task{kind: taskLate, ref: ref, payloads: payloads, do: back}) // else the loop has ended, and c with it
 			}
 		})
 	}
@@ -108,16 +109,17 @@ func (l *loop) replay(c *conn, e *entry, r *request) {
 }
 
 // sendLate sends acknowledgements that were owed to the last socket of the
-// connection that ref carries now.
-func (l *loop) sendLate(ref connRef, payloads [][]byte) {
+// connection that ref carries now; false: it carries none.
+func (l *loop) sendLate(ref connRef, payloads [][]byte) bool {
 	c := l.conns.get(ref)
 	if c == nil || c.state != stateOpen || c.flags&flagTaken != 0 {
-		return
+		return false
 	}
 	for _, p := range payloads {
 		l.m.LateAcks.Inc()
 		l.reply(c, p)
 	}
+	return true
 }
 
 // parseSubscriptions reads a session's line of a room, `FLAG REV SUBS`: the
