@@ -5,7 +5,7 @@
 -- KEYS     <p>:{c3f}:session:<conn>   hash
 -- ARGV     inc, room (app:room), or `` to remove a fence that is over; validUntil (ms; absent or ``: no end); `x` (may be
 --          absent): only a room that has flag x, so that what was tracked again since stays
--- Returns  1 | "LATER" (until after the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"; or the error
+-- Returns  1 | "LATER" (until the sweep behind the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"; or the error
 --          "FENCED lease": an untrack that was on its way for long must not undo the track of a join that came after it
 -- Keeps    invariants 1, 5, 10.  Cost: O(1), 3 commands.
 local session, inc, room, valid_until, only = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3] or ''), ARGV[4]
@@ -18,7 +18,9 @@ if found[1] ~= inc then return 'FENCED inc' end
 local fence, value = tonumber(found[2] or 0), found[3]
 if not fence then return 'BROKEN' end
 if only == 'x' and room ~= '' and value and string.sub(value, 1, 1) ~= 'x' then return 1 end
-if ms <= fence then -- at `fence` itself its owner's last write may still run
+-- At `fence` itself its owner's last write may still run. And behind it the leave that came before this may be older than
+-- that write: only the sweep, which leaves behind the fence, forgets a room while a fence is there.
+if ms <= fence or fence > 0 and room ~= '' and only ~= 'x' then
   if room ~= '' and value then call('HSET', session, field, 'x' .. string.sub(value, 2)) end
   return 'LATER'
 end

@@ -36,7 +36,8 @@ func TestUntrackForgetsNoRoomBeforeTheFence(t *testing.T) {
 		sessionOf(inc, "room:app1:lobby", `x 17 {"bind":["moved"]}`, "fence", far))
 
 	e.must("HSET", e.session(bob), "fence", e.now()-1)
-	e.want("untrack after the fence", e.untrack(bob, inc, "lobby"), int64(1))
+	e.want("untrack after the fence, of a leave that may be from before it", e.untrack(bob, inc, "lobby"), "LATER")
+	e.want("untrack of the sweep", e.run("untrack", []string{e.session(bob)}, inc, "app1:lobby", "", "x"), int64(1))
 	e.want("untrack of the fence after it", e.untrack(bob, inc, ""), int64(1))
 	e.want("session", e.hash(e.session(bob)), sessionOf(inc))
 }

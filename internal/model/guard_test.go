@@ -397,12 +397,37 @@ func TestEachGuardIsNeeded(t *testing.T) {
 		},
 		{
 			"fence in untrack",
-			mutation{"untrack", `if ms <= fence then`, `if false then`},
+			mutation{"untrack", `if ms <= fence or fence > 0 and room ~= '' and only ~= 'x' then`, `if false then`},
 			"ghost",
 			func(s *story) {
 				lateJoin(s)
 				leaveRoom(s, s.on(1))
 				s.arrive()
+			},
+		},
+		{
+			"the sweep forgets first",
+			mutation{"untrack", `or fence > 0 and room ~= '' and only ~= 'x' then`, `then`},
+			"ghost",
+			func(s *story) {
+				h := s.on(0)
+				s.track(h)
+				s.slowly(func() { s.join(h) }) // on its way
+				g := s.on(1)                   // takes it over
+				for _, f := range s.flying {
+					f.until = s.now() + ttl
+				}
+				s.do(s.leave(g, a, "room_left")) // finds nothing
+				s.arrive()                       // a member
+				s.pass(ttl + 1)                  // the fence is over
+				g.places[a].left, g.places[a].member = true, false
+				if s.do(Untrack{g.conn, g.inc, a, s.now() + opMS, false}) == int64(1) {
+					delete(g.places, a)
+				}
+				s.sweep(g)
+				for len(s.flying) > 0 {
+					s.arrive()
+				}
 			},
 		},
 		{

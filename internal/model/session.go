@@ -102,7 +102,7 @@ func (o Untrack) Run(s *State) any {
 	l, listed := c.Rooms[o.Room]
 	switch {
 	case o.OnlyLeft && listed && l.Flag != "x":
-	case s.MS() <= c.Fence:
+	case s.MS() <= c.Fence, c.Fence > 0 && o.Room != "" && !o.OnlyLeft: // only the sweep leaves behind the fence
 		if listed {
 			l.Flag = "x"
 			c.Rooms[o.Room] = l
