@@ -126,7 +126,7 @@ type RoomSink interface {
 type Restored struct {
 	State string // "live" (taken over), "grace" or "away"
 	From  string // stamp of the node that held it, "" when that is not known
-	Lost  int64  // Unix milliseconds at which its socket was lost, Redis's clock; 0: it was not
+	Lost  int64  // Unix milliseconds at which its socket was lost, Redis's clock; of one that was live, the earliest that it may have been; 0: not known
 	Rooms []Listed
 }
 

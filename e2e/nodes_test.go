@@ -285,3 +285,31 @@ func TestANodeThatSleepsForThreeLeases(t *testing.T) {
 		}
 	}
 }
+
+// Whoever watched through a node that is gone is told who came meanwhile.
+func TestASubscriberOfAKilledNodeIsToldWhoCame(t *testing.T) {
+	p := startPair(t, unlimited...)
+	for hosted, name := range map[bool]string{true: "watched there", false: "not watched there"} {
+		room := "r"
+		if hosted {
+			room = "h"
+			watching(t, p.n2, "o2", room)
+		}
+		n := startNode(t, "x"+room, p.redis.Addr(), unlimited...)
+		traveller := watching(t, n, "traveller", room)
+		before, came := enter(t, p.n2, "before"), enter(t, p.n2, "came")
+		before.joins(room, "1")
+		traveller.takeUntil("who was there", func() bool { return traveller.joined[before.id] == 1 })
+		n.Kill()
+		traveller.ended()
+		came.joins(room, "2")
+		traveller.peer = traveller.back(p.n2)
+		traveller.gaps, traveller.again = true, true
+		traveller.takeWhat(t)
+		if traveller.joined[came.id] != 1 || traveller.joined[before.id] == 0 || len(traveller.left) != 0 {
+			t.Errorf("%s: told of joins %v and leaves %v, want one of %s (who was there: %s)", name, traveller.joined, traveller.left, came.id, before.id)
+		}
+		came.updates(room, "3")
+		traveller.sees(p.listed(t, room))
+	}
+}

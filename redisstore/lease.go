@@ -229,12 +229,13 @@ func (l *lease) turn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
 	err := l.renewAll(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return false // the store ends: that says nothing about Redis
+	}
 	l.observe(err)
 	l.store.doubts.beat(err == nil)
 	if err != nil {
-		if !errors.Is(ctx.Err(), context.Canceled) {
-			l.opts.Metrics.LeaseRenewFailures.Inc()
-		}
+		l.opts.Metrics.LeaseRenewFailures.Inc()
 		return false
 	}
 	l.feed.probe(l.probes.Add(1))

@@ -136,6 +136,12 @@ func (r *resume) restore() {
 		due, _ := parseDecimal([]byte(sessionFields(k.fields)["due"]))
 		r.restored.Lost = min(now, due-r.store.opts.DrainGrace.Milliseconds())
 	}
+	if k.state == "live" {
+		// When its socket was lost is not known. But its node has beaten within a
+		// lease, and a node that does not answer has handed it nothing since it died.
+		g := r.store.lease.grant.Load()
+		r.restored.Lost = g.lower(r.store.clock()) - r.store.opts.LeaseTTL.Milliseconds()
+	}
 	if k.state == "away" {
 		r.haveAdopted() // its memberships ended
 		return

@@ -190,7 +190,7 @@ func TestALiveConnectionIsTakenOver(t *testing.T) {
 	}
 	old := c
 	was := c.resumed(t, b)
-	if was == nil || was.State != "live" || was.Lost != 0 || was.From != "n1.1" || len(was.Rooms) != 1 || !was.Rooms[0].Member || was.Rooms[0].Handed != 0 {
+	if was == nil || was.State != "live" || was.Lost == 0 || was.From != "n1.1" || len(was.Rooms) != 1 || !was.Rooms[0].Member || was.Rooms[0].Handed != 0 {
 		t.Fatalf("restored %+v, want a live one with its membership", was)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), waitFor)
