@@ -28,7 +28,7 @@ type hit struct {
 	redis           bool // everybody, until it is repaired
 	node            int  // those of one node; -1: of none
 	lost            bool // Redis has lost its data
-	links           bool // only the links of the node were hurt: it holds its lease
+	links           bool // only links were hurt, of the node or (-1) of all: leases are held
 }
 
 // the node that faults of one node choose.
@@ -195,10 +195,7 @@ func resetSockets(ctx context.Context, f *field) error {
 		f.note("%d sockets reset", n)
 		for _, o := range f.observers {
 			if o.sock != nil && o.node != victim { // that one goes on looking at the clock
-				o.lost++
-				o.sock.close(byReset)
-				o.sock, o.attempt = nil, 0
-				o.again()
+				o.sock.abort()
 			}
 		}
 	})
@@ -295,15 +292,15 @@ func fillRedis(ctx context.Context, f *field) error {
 }
 
 func flushScripts(ctx context.Context, f *field) error {
-	return f.tenTimes(ctx, func() error { return redistest.ForgetScripts(ctx, f.keys) })
+	return f.tenTimes(ctx, hit{node: -1}, func() error { return redistest.ForgetScripts(ctx, f.keys) })
 }
 
 func killPubSub(ctx context.Context, f *field) error {
-	return f.tenTimes(ctx, func() error { _, err := redistest.KillPubSub(ctx, f.keys); return err })
+	return f.tenTimes(ctx, hit{node: -1, links: true}, func() error { _, err := redistest.KillPubSub(ctx, f.keys); return err })
 }
 
-func (f *field) tenTimes(ctx context.Context, do func() error) error {
-	f.strike(hit{node: -1})
+func (f *field) tenTimes(ctx context.Context, h hit, do func() error) error {
+	f.strike(h)
 	f.depart(10)
 	for range 10 {
 		if err := errors.Join(do(), f.pass(ctx, 150*time.Millisecond)); err != nil {

@@ -309,7 +309,7 @@ func (f *field) limit(e end) time.Duration {
 		// then, and reapers and reclaims wait for one lease more.
 		limit = max(limit, h.repaired.Add(usual+f.times.ttl).Sub(e.cause))
 	}
-	if h.node == e.node && h.links {
+	if h.links && (h.node == e.node || h.node < 0) {
 		// What was on the way is repeated when it can no longer arrive.
 		limit = max(limit, h.repaired.Add(usual+2*time.Second).Sub(e.cause))
 	} else if h.node == e.node && e.cause.Add(usual).After(h.began) && (e.cause.Before(h.repaired) || h.repaired == h.began) {

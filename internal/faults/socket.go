@@ -188,6 +188,25 @@ func (k *socket) close(how ending) {
 	_ = k.conn.Close()
 }
 
+// abort resets the socket as the network would: what our side of TCP has taken
+// is read and heard first, for the node cannot know that it was not.
+func (k *socket) abort() {
+	raw, err := k.conn.SyscallConn()
+	if err != nil {
+		return // it has ended
+	}
+	_ = k.conn.SetLinger(0) // an error: it is closed already
+	for range 1000 {
+		waiting := 0
+		_ = raw.Control(func(fd uintptr) { waiting = unread(int(fd)) })
+		if waiting == 0 {
+			break
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+	k.conn.Close()
+}
+
 // ending is how a client ends its socket.
 type ending uint8
 
