@@ -105,7 +105,7 @@ faults: build ## long fault suite and race of the scripts: kill, pause, cut and 
 
 faults-short: build ## the same with few clients: what CI runs
 	$(need) redis-server
-	go run ./internal/faults/suite --program bin/presence
+	go run ./internal/faults/suite --tell --program bin/presence
 
 model: ## check the presence machine in Promela, and that each guard is needed
 	$(need) spin gcc

@@ -377,7 +377,9 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 						f.violate("a leave came before the grace was over", "%s at n%d about %s (%s, of n%d) in %s: lost at %s, leave after %v (%s)",
 							o.name, o.node+1, cl.id, cl.name, e.node+1, f.room(s.room), e.cause.Format("15:04:05.000"), took.Round(time.Millisecond), t.leaves[i].reason)
 					}
-					if took > f.limit(e) {
+					if took > f.limit(e) && f.o.Tell {
+						r.overdue++
+					} else if took > f.limit(e) {
 						f.violate("a leave came late", "%s at n%d about %s (%s, of n%d) in %s: %v at %s, leave after %v (%s), limit %v",
 							o.name, o.node+1, cl.id, cl.name, e.node+1, f.room(s.room), e.kind, e.cause.Format("15:04:05.000"), took.Round(time.Millisecond), t.leaves[i].reason, f.limit(e).Round(time.Millisecond))
 					}
@@ -405,7 +407,9 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 			r.fail("%d sockets of clients ended (code %d), and none should have", n, code)
 		}
 	}
-	if f.slowest > answerWithin {
+	if f.slowest > answerWithin && f.o.Tell {
+		r.overdue++
+	} else if f.slowest > answerWithin {
 		r.fail("the slowest answer took %v", f.slowest.Round(time.Millisecond))
 	}
 	for _, what := range slices.Sorted(maps.Keys(f.violations)) {

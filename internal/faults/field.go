@@ -37,6 +37,7 @@ type Options struct {
 	Pace    time.Duration // mean time between two acts of a client
 	Only    string        // regular expression: which cells; "": those of the form
 	Keep    bool          // write the notes of every cell, not only of failed ones
+	Tell    bool          // what took longer than its bound is told, and fails no cell: for machines that do other things, too
 	Log     func(format string, args ...any)
 }
 

@@ -28,6 +28,7 @@ type result struct {
 	answers    int
 	cuts       int // sockets of clients that ended, and not by them
 	slowest    time.Duration
+	overdue    int // leaves and answers over their bound, where that only is told
 	exact      int // observers that missed nothing
 	observers  int
 	departures map[kind]*lateness
@@ -66,7 +67,7 @@ func (r *result) departed() string {
 
 // line tells the cell while the suite runs.
 func (r *result) line() string {
-	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d late answers, %d answers, slowest %.2f s", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.late, r.answers, r.slowest.Seconds())
+	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d late answers, %d answers, slowest %.2f s, %d over a bound", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.late, r.answers, r.slowest.Seconds(), r.overdue)
 	if r.remark != "" {
 		s += "; " + r.remark
 	}

@@ -37,6 +37,7 @@ func run(ctx context.Context) (code int, err error) {
 	flag.IntVar(&o.Each, "each", 0, "memberships of each; 0: the form's")
 	flag.IntVar(&o.Rooms, "rooms", 0, "rooms, not a multiple of 7; 0: the form's")
 	flag.BoolVar(&o.Keep, "keep", false, "write the notes of every cell")
+	flag.BoolVar(&o.Tell, "tell", false, "only tell what took longer than its bound: for a machine that does other things, too")
 	redis := flag.String("redis", "single", "single, sentinel or cluster")
 	out := flag.String("out", "", "also write the table to this file, as Markdown")
 	flag.Parse()
