@@ -6,7 +6,7 @@
 -- ARGV     inc, room (app:room), or `` to remove a fence that is over; validUntil (ms; absent or ``: no end); `x` (may be
 --          absent): only a room that has flag x, so that what was tracked again since stays
 -- Returns  1 | "LATER" (until the sweep behind the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"; or the
---          error "FENCED lease": an untrack that was on its way for long must not undo the track of a join that came after it
+--          error "FENCED lease": an untrack that was on its way for long must not undo the track of a later join
 -- Keeps    invariants 1, 5, 10.  Cost: O(1), 3 commands.
 local session, inc, room, valid_until, only = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3] or ''), ARGV[4]
 local field = room == '' and 'fence' or 'room:' .. room
