@@ -200,7 +200,7 @@ func (b *batch) reload(ctx context.Context) {
 func (b *batch) answer(r *run) {
 	err := r.cmd.Err()
 	f := fateOf(err)
-	if f == fateLost && r.cmd.Val() != nil {
+	if f == fateLost && whole(r.cmd.Val()) {
 		f = fateAnswered // the pipeline broke behind this reply
 	}
 	switch {
@@ -228,6 +228,20 @@ func (b *batch) answer(r *run) {
 		b.failed(r, f)
 		b.refused(r, f, err.Error())
 	}
+}
+
+// whole reports whether a reply has arrived. Of one that broke in the middle
+// go-redis leaves something: of a list one that is nil, in an interface that is
+// not, of a text an empty one, which Redis gives for nothing that we ask. Taken
+// for an answer it would be an empty room, or a connection without a session.
+func whole(reply any) bool {
+	switch reply := reply.(type) {
+	case []any:
+		return reply != nil
+	case string:
+		return reply != ""
+	}
+	return reply != nil
 }
 
 // refused tells everyone in r why Redis did not do it.
