@@ -371,9 +371,10 @@ func (f *field) count(r *result, c *cell, before, after []float64) {
 						l = &lateness{}
 						r.departures[e.kind] = l
 					}
-					took := max(0, t.leaves[i].at.Sub(e.cause))
+					took := max(0, t.leaves[i].done.Sub(e.cause))
+					r.told = max(r.told, t.leaves[i].at.Sub(t.leaves[i].done))
 					l.add(took, f.limit(e), f.times.bound(e.kind))
-					if e.kind == timeout && t.leaves[i].reason != left.String() && h.node != e.node && !h.redis && took < f.times.grace-200*time.Millisecond {
+					if e.kind == timeout && s.flaps == 0 && t.leaves[i].reason != left.String() && h.node != e.node && !h.redis && took < f.times.grace-200*time.Millisecond {
 						f.violate("a leave came before the grace was over", "%s at n%d about %s (%s, of n%d) in %s: lost at %s, leave after %v (%s)",
 							o.name, o.node+1, cl.id, cl.name, e.node+1, f.room(s.room), e.cause.Format("15:04:05.000"), took.Round(time.Millisecond), t.leaves[i].reason)
 					}

@@ -71,7 +71,8 @@ type tally struct {
 }
 
 type told struct {
-	at     time.Time
+	at     time.Time // when it came
+	done   time.Time // when it was done, Redis's clock: that of this machine
 	reason string
 }
 

@@ -74,7 +74,7 @@ func TestAnObserverNoticesWhatDoesNotFit(t *testing.T) {
 	v := &view{base: 10, rev: 10, members: map[string]string{"a": "1"}, tallies: map[string]*tally{}}
 	take := func(kind, id string, rev int64) {
 		var e frame
-		e.Body.Event, e.Body.ID, e.Body.Revision = kind, id, rev
+		e.Body.Event, e.Body.ID, e.Body.Revision, e.Body.Timestamp = kind, id, rev, "2026-01-01T00:00:00.000Z"
 		o.take(v, time.Time{}, &e)
 	}
 	take("leave", "a", 10) // in the snapshot

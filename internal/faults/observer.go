@@ -249,7 +249,11 @@ func (o *observer) take(v *view, at time.Time, f *frame) {
 		if !here {
 			wrong = "a leave of no member"
 		}
-		t.leaves = append(t.leaves, told{at, b.Reason})
+		done, err := time.Parse(time.RFC3339, b.Timestamp)
+		if err != nil {
+			wrong = "a leave without a time"
+		}
+		t.leaves = append(t.leaves, told{at, done, b.Reason})
 		delete(v.members, b.ID)
 	}
 	if wrong != "" {

@@ -30,7 +30,7 @@ type frame struct {
 		Revision int64           `json:"revision"`
 
 		// of an event
-		Event, ID, Reason string
+		Event, ID, Reason, Timestamp string
 
 		// of the first frame
 		ConnectionID string `json:"connectionId"`

@@ -28,8 +28,9 @@ type result struct {
 	answers    int
 	cuts       int // sockets of clients that ended, and not by them
 	slowest    time.Duration
-	overdue    int // leaves and answers over their bound, where that only is told
-	exact      int // observers that missed nothing
+	told       time.Duration // latest that an observer heard of a leave, after it was done
+	overdue    int           // leaves and answers over their bound, where that only is told
+	exact      int           // observers that missed nothing
 	observers  int
 	departures map[kind]*lateness
 	remark     string
@@ -98,13 +99,13 @@ func Failed(list []*result) (n int) {
 	return n
 }
 
-var heads = []string{"fault", "begun", "ended", "not one join, one leave", "connected, told gone", "excused", "resumed", "events told", "sockets cut", "slowest answer", "leave after its cause, p50/max ≤ bound", ""}
+var heads = []string{"fault", "begun", "ended", "not one join, one leave", "connected, told gone", "excused", "resumed", "events told", "sockets cut", "slowest answer", "told after, max", "leave after its cause, p50/max ≤ bound", ""}
 
 func (r *result) cells() []string {
 	n := func(v int) string { return fmt.Sprint(v) }
 	return []string{
 		r.name, n(r.begun), n(r.ended), n(r.wrong), n(r.gone), n(r.flaps), n(r.resumes), n(r.events), n(r.cuts),
-		fmt.Sprintf("%.2f s", r.slowest.Seconds()), r.departed(), r.verdict(),
+		fmt.Sprintf("%.2f s", r.slowest.Seconds()), fmt.Sprintf("%.2f s", r.told.Seconds()), r.departed(), r.verdict(),
 	}
 }
 
