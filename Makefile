@@ -36,7 +36,7 @@ test-go: ## Go tests: unit, on a real Redis, end to end through HAProxy
 	$(need) redis-server haproxy gcc
 	@mkdir -p .cache && rm -f .cache/go.*
 	cd tools && go test ./...
-	s=0; $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 2 ./... || s=$$?; \
+	s=0; $(tool) gotestsum --format pkgname --no-color --jsonfile .cache/go.json -- -count=1 -p 1 ./... || s=$$?; \
 	  $(closing) go ../.cache/go.json | tee ../.cache/go.line; exit $$s
 
 test-sdk: clients/js/node_modules build ## the SDK's tests, in Node and in Chromium
