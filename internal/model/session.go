@@ -90,6 +90,16 @@ func (o Track) Run(s *State) any {
 	return int64(1)
 }
 
+// anyLeft reports whether a room is listed that was left.
+func (c *Session) anyLeft() bool {
+	for _, l := range c.Rooms {
+		if l.Flag == "x" {
+			return true
+		}
+	}
+	return false
+}
+
 // Run forgets a room, or a fence.
 func (o Untrack) Run(s *State) any {
 	if s.MS() > o.ValidUntil {
@@ -107,6 +117,8 @@ func (o Untrack) Run(s *State) any {
 			l.Flag = "x"
 			c.Rooms[o.Room] = l
 		}
+		return "LATER"
+	case o.Room == "" && c.Fence > 0 && c.anyLeft():
 		return "LATER"
 	case o.Room == "":
 		c.Fence = 0

@@ -625,6 +625,10 @@ func (w *world) sweepOn(h *hold, ops []Op) {
 			h.sweeping = false
 			return
 		}
+		if o, is := ops[0].(Untrack); is && o.Room == "" && reply == "LATER" {
+			h.sweeping = false // a room was left meanwhile: once more
+			return
+		}
 		if o, is := ops[0].(Untrack); is && o.Room != "" && reply == int64(1) {
 			if p := h.places[o.Room]; p != nil && p.left && !p.busy {
 				delete(h.places, o.Room)
