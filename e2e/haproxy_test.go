@@ -68,7 +68,7 @@ func TestANodeThatIsNotReadyGetsNoNewClientsAndKeepsItsOwn(t *testing.T) {
 	w := start(t)
 	before := []*client{connect(t, w.edge, "a"), connect(t, w.edge, "b")} // one on each node
 
-	w.link.cut()
+	w.link.cut(t)
 	await(t, w.n2.Process, func() bool { return w.n2.ready() == http.StatusServiceUnavailable })
 	await(t, w.n2.Process, func() bool { return w.server(t, "n2")["status"] == "DOWN" })
 	if s := w.server(t, "n2"); s["check_code"] != "503" {

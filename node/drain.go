@@ -26,12 +26,11 @@ const (
 
 // wave is the state of a loop that drains.
 type wave struct {
-	began  time.Time
-	window time.Duration
-	order  []connRef // who is closed, and in which order
-	done   int       // of order
-	busy   []patient // waited for, with requests under way
-	next   time.Time // of the next step; zero: none
+	began time.Time
+	order []connRef // who is closed, and in which order
+	done  int       // of order
+	busy  []patient // waited for, with requests under way
+	next  time.Time // of the next step; zero: none
 }
 
 // patient is a connection whose requests are waited for.
@@ -87,7 +86,7 @@ func (l *loop) startDrain() {
 	if !w.began.IsZero() {
 		return
 	}
-	w.began, w.window = l.now, l.node.opts.DrainWindow
+	w.began = l.now
 	for i := range uint32(len(l.conns.slabs)) * slabSize {
 		if c := l.conns.at(i); c.state == stateOpen {
 			w.order = append(w.order, c.ref())
@@ -104,8 +103,8 @@ func (l *loop) stepDrain() {
 		return
 	}
 	upTo := len(w.order)
-	if since := l.now.Sub(w.began); since < w.window {
-		upTo = int(int64(len(w.order)) * int64(since) / int64(w.window))
+	if since, window := l.now.Sub(w.began), l.node.opts.DrainWindow; since < window {
+		upTo = int(int64(len(w.order)) * int64(since) / int64(window))
 	}
 	for ; w.done < upTo; w.done++ {
 		l.leaveTo(w.order[w.done], l.now.Add(drainPatience))

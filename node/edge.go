@@ -18,15 +18,6 @@ func (n *Node) Taken(conn presence.ConnID, inc int64) {
 	}
 }
 
-// tookOver is Taken for the loops other than l, which has the new socket.
-func (n *Node) tookOver(l *loop, conn presence.ConnID, inc int64) {
-	for _, other := range n.loops {
-		if other != l {
-			other.post(task{kind: taskAsk, do: func(l *loop) { l.forgetTaken(conn, inc) }})
-		}
-	}
-}
-
 func (l *loop) forgetTaken(conn presence.ConnID, inc int64) {
 	if slot, ok := l.byID[conn]; ok {
 		l.taken(l.conns.at(slot), inc)

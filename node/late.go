@@ -38,9 +38,21 @@ type lateBox struct {
 	ask      func([][]byte) // who waits for it to be whole
 }
 
-// open makes a box, which takes over what an earlier one holds.
+// open returns conn's box, made if need be: one that was lost again before
+// anybody asked is owed what it was owed before, too.
 func (b *lateBoxes) open(conn presence.ConnID, keep time.Duration) *lateBox {
-	return &lateBox{conn: conn, until: time.Now().Add(keep + 3*time.Second)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.openLocked(conn, keep)
+}
+
+func (b *lateBoxes) openLocked(conn presence.ConnID, keep time.Duration) *lateBox {
+	box := b.boxes[conn]
+	if box == nil {
+		box = &lateBox{conn: conn}
+	}
+	box.until = time.Now().Add(keep + 3*time.Second)
+	return box
 }
 
 // owe counts one more acknowledgement that is to come.
@@ -55,16 +67,15 @@ func (b *lateBoxes) settle(box *lateBox) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sweep()
+	b.keepLocked(box)
+}
+
+func (b *lateBoxes) keepLocked(box *lateBox) {
 	if box.owed == 0 && len(box.payloads) == 0 {
 		return
 	}
 	if b.boxes == nil {
 		b.boxes = make(map[presence.ConnID]*lateBox)
-	}
-	if old := b.boxes[box.conn]; old != nil {
-		// Lost again before anybody asked. What the old one still waits for
-		// is lost with it: the client has gone through two sockets since.
-		box.payloads = append(old.payloads, box.payloads...)
 	}
 	b.boxes[box.conn] = box
 }
@@ -73,16 +84,9 @@ func (b *lateBoxes) settle(box *lateBox) {
 func (b *lateBoxes) back(conn presence.ConnID, keep time.Duration, payloads [][]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if box := b.boxes[conn]; box != nil {
-		box.payloads = append(payloads, box.payloads...)
-		return
-	}
-	if b.boxes == nil {
-		b.boxes = make(map[presence.ConnID]*lateBox)
-	}
-	box := b.open(conn, keep)
-	box.payloads = payloads
-	b.boxes[conn] = box
+	box := b.openLocked(conn, keep)
+	box.payloads = append(payloads, box.payloads...) // the older ones first
+	b.keepLocked(box)
 }
 
 // sweep throws away what nobody has asked for in time, once a second at most.

@@ -207,3 +207,26 @@ func TestLateAcknowledgementsOfASocketThatDiedAreKeptForTheNext(t *testing.T) {
 		t.Errorf("kept are %q", got)
 	}
 }
+
+// A connection that is lost twice before anybody asks is owed what was under way
+// on both sockets.
+func TestTwoLostSocketsAreOwedBoth(t *testing.T) {
+	var boxes lateBoxes
+	conn := presence.NewConnID()
+	first := boxes.open(conn, time.Minute)
+	boxes.owe(first)
+	boxes.settle(first)
+	second := boxes.open(conn, time.Minute)
+	boxes.owe(second)
+	boxes.put(second, []byte("second"))
+	boxes.settle(second)
+	var got [][]byte
+	boxes.take(conn, func(payloads [][]byte) { got = payloads })
+	if got != nil {
+		t.Fatalf("given %q before the first one was answered", got)
+	}
+	boxes.put(first, []byte("first"))
+	if len(got) != 2 {
+		t.Errorf("given %q, want both", got)
+	}
+}

@@ -30,7 +30,7 @@ func (l *loop) restore(c *conn, op *presence.Op) {
 		return
 	}
 	if was.State == "live" {
-		l.node.tookOver(l, c.id, c.inc)
+		l.node.Taken(c.id, c.inc) // the store says so, too, but perhaps behind the Late below
 	}
 	for i := range was.Rooms {
 		l.restoreRoom(c, &was.Rooms[i], was)

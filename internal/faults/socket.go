@@ -202,7 +202,7 @@ func (k *socket) abort() {
 		if waiting == 0 {
 			break
 		}
-		time.Sleep(50 * time.Microsecond)
+		time.Sleep(50 * time.Microsecond) // for the reader, whose goroutine it is
 	}
 	k.conn.Close()
 }

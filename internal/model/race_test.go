@@ -159,7 +159,7 @@ func (r *race) reap() {
 			}
 			if rand.IntN(8) == 0 {
 				r.count("reaper overslept", 1)
-				time.Sleep((raceClaim + 100) * time.Millisecond)
+				time.Sleep((raceClaim + 100) * time.Millisecond) // what is tried: another one claims meanwhile
 			}
 			for i := 1; i < len(reply); i += 2 {
 				r.depart(reply[i].(string), reply[i+1].(map[string]string), claimed, 12)
@@ -273,7 +273,7 @@ func (c *racer) run() {
 		case rand.IntN(50) == 0:
 			c.drop()
 			if rand.IntN(3) == 0 {
-				time.Sleep(rand.N(3 * raceGrace * time.Millisecond / 2))
+				time.Sleep(rand.N(3 * raceGrace * time.Millisecond / 2)) // the client is away, within the grace or for longer
 			}
 		case rand.IntN(80) == 0:
 			c.close()
@@ -307,7 +307,7 @@ func (c *racer) settle() {
 		c.h, c.was = nil, nil
 		c.count("lost its node", 1)
 		if rand.IntN(2) == 0 { // its client goes, too
-			time.Sleep(rand.N(2 * raceTTL * time.Millisecond))
+			time.Sleep(rand.N(2 * raceTTL * time.Millisecond)) // away, too
 		}
 		return
 	}
@@ -432,7 +432,7 @@ func (c *racer) write(h *raceHold, p *racePlace, leave bool, o Op) any {
 	h.flying = append(h.flying, f)
 	c.count("late", 1)
 	c.late.Go(func() {
-		time.Sleep(rand.N(raceLate * time.Millisecond))
+		time.Sleep(rand.N(raceLate * time.Millisecond)) // on its way: that is what late is
 		f.reply <- c.do(o)
 	})
 	if rand.IntN(3) == 0 { // just then its client comes on another socket
@@ -460,7 +460,7 @@ func (c *racer) act(room string) {
 		h.places[room] = p
 	}
 	if p.busy {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // the client waits for its answer; nothing is decided by it
 		return
 	}
 	switch {
@@ -618,6 +618,7 @@ func TestRace(t *testing.T) {
 // chance and time; TestEachGuardIsNeeded needs neither.
 func TestTheRaceMissesNoGhost(t *testing.T) {
 	if *raceDuration < raceLong {
+		// In a short race it is chance whether the ghost comes; make faults runs the long one.
 		t.Skipf("only with -race.duration=%v or more", raceLong)
 	}
 	t.Parallel()
@@ -680,7 +681,7 @@ func runRace(t *testing.T, d, limit time.Duration, conns int, mutants ...mutatio
 			}
 		})
 	}
-	time.Sleep(d)
+	time.Sleep(d) // how long the race is run
 	close(r.stop)
 	clients.Wait()
 	r.late.Wait()
@@ -713,6 +714,6 @@ func (r *race) rest(limit time.Duration) {
 			r.fail("%d keys are left: %s", len(keys), strings.Join(keys[:min(len(keys), 5)], " "))
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // between two looks at keys, which no event announces
 	}
 }

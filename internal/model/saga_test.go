@@ -16,7 +16,7 @@ import (
 func (w *world) actions() map[string]func(*rapid.T) {
 	pick := func(t *rapid.T, what string, n int) int {
 		if n == 0 {
-			t.Skip()
+			t.Skip() // rapid's word for: not possible now, draw another step
 		}
 		return w.draw(what, n)
 	}
@@ -36,7 +36,7 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		"taken": func(t *rapid.T) {
 			h := w.holds[pick(t, "hold", len(w.holds))]
 			if h.taken == 0 {
-				t.Skip()
+				t.Skip() // as above
 			}
 			w.forget(h)
 		},
