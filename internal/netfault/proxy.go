@@ -256,13 +256,6 @@ func (p *Proxy) Reset(match Match) int {
 	return len(list)
 }
 
-// Len returns how many connections there are.
-func (p *Proxy) Len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.pairs)
-}
-
 // Close ends all connections with a reset and waits until nothing runs.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
