@@ -160,6 +160,15 @@ func run(t *testing.T, name string, env []string, program string, args ...string
 	}
 	t.Cleanup(func() {
 		p.Stop(10 * time.Second)
+		said, err := p.Output()
+		if err != nil {
+			t.Error(err)
+		}
+		for line := range strings.Lines(string(said)) {
+			if strings.Contains(line, `"level":"ERROR"`) && strings.Contains(line, `"msg":"panic`) {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
 		if t.Failed() {
 			t.Logf("%s, at its end:\n%s", name, p.Tail())
 		}
