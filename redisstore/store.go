@@ -19,7 +19,8 @@ import (
 // Options says which Redis, and who we are in it. Zero means the default that
 // stands behind a field; URL and NodeID have none.
 type Options struct {
-	URL    string // redis://, rediss:// or unix://, in go-redis's form; one master
+	URL    string // redis://, rediss:// or unix://, in go-redis's form
+	Mode   string // single, sentinel or cluster; auto: by the URL and by what the server says it is. "auto"
 	Prefix string // begins every key; no brace, no space. "presence"
 
 	NodeID  string // this node, unique among those that run
