@@ -80,6 +80,7 @@ type Metrics struct {
 	// Redis as this node sees it.
 
 	RedisUp              *prometheus.GaugeVec     // master; 1 or 0
+	ClockSpread          prometheus.Gauge         // seconds
 	NotificationsEnabled *prometheus.GaugeVec     // master; 1 or 0
 	MaxmemoryPolicySafe  *prometheus.GaugeVec     // master; 1 or 0
 	PipelineSize         prometheus.Histogram     // operations sent in one pipeline
@@ -236,6 +237,8 @@ func (m *Metrics) addFeedAndLease(f factory) {
 }
 
 func (m *Metrics) addRedis(f factory) {
+	m.ClockSpread = f.gauge("redis_clock_spread_seconds",
+		"How far the clocks of the Redis primaries are apart at least, as this node measures; 0 with one. Above redis.clock_skew this node is not ready.")
 	m.RedisUp = f.gaugeVec("redis_up",
 		"1 while the Redis primary answers this node, 0 while it does not: then requests get an UnavailableError and sockets stay.", "master")
 	m.NotificationsEnabled = f.gaugeVec("redis_keyspace_notifications_enabled",

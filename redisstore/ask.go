@@ -110,7 +110,7 @@ func splitLines(text []byte) [][]byte {
 // ask sends q. q.then is called once, on the loop, perhaps at once.
 func (f *feed) ask(q question) {
 	c := &f.ctl
-	if f.closing || !c.heard() || !stampForm(q.to) || len(c.questions) >= questionsMost {
+	if f.closing || len(c.shards) == 0 || !c.shards[q.conn.Shard()].sub.up.hears() || !stampForm(q.to) || len(c.questions) >= questionsMost {
 		q.then(nil, false)
 		return
 	}
@@ -241,11 +241,11 @@ func (c *ctl) known(asker string, do func()) {
 	c.f.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		there, err := c.f.client.HExists(ctx, c.f.keys.registry(), asker).Result()
+		there, err := c.f.client().HExists(ctx, c.f.keys.registry(), asker).Result()
 		return func() {
 			c.looking--
 			if err != nil || !there {
-				c.f.complainOf("a node that is not in the registry asks", err)
+				c.f.complainAt(c.f.ups[0], "a node that is not in the registry asks", err)
 				return
 			}
 			if len(c.askers) >= askersMost {
@@ -299,7 +299,7 @@ func (f *feed) startPublishing() {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
 		cmds := make([]*redis.IntCmd, len(chunk))
-		pipe := f.client.Pipeline()
+		pipe := f.client().Pipeline()
 		for i, n := range chunk {
 			cmds[i] = pipe.SPublish(ctx, n.channel, n.text)
 		}

@@ -80,7 +80,7 @@ func newNode(t *testing.T, s *redistest.Server, prefix, stamp string) (*rig, *by
 	r.feed.keys, r.feed.edge = keys{prefix}, b
 	r.start()
 	r.setStamp(stamp)
-	r.until("the notices of "+stamp+" are subscribed", func() bool { return r.ctl.sure })
+	r.until("the notices of "+stamp+" are subscribed", func() bool { return r.ups[0].heard.sure })
 	if err := r.redis.HSet(t.Context(), r.feed.keys.registry(), stamp, "{}").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestTakenIsHeardInEveryShard(t *testing.T) {
 		}
 	}
 	r.setStamp("n1.2")
-	r.until("the new notices are subscribed", func() bool { return r.ctl.sure })
+	r.until("the new notices are subscribed", func() bool { return r.ups[0].heard.sure })
 	if before, now := count("n1.1"), count("n1.2"); before != 0 || now != shards {
 		t.Errorf("subscriptions of the old stamp %d, of the new one %d; want 0 and %d", before, now, shards)
 	}
@@ -146,7 +146,7 @@ func TestNoticesOfAnotherFormAreIgnored(t *testing.T) {
 	r, edge := newNode(t, redistest.Shared(t), redistest.Prefix(t), "n1.1")
 	c, other := conn(0xab), conn(0xac)
 	var old *link
-	r.onLoop(func() { old = r.link })
+	r.onLoop(func() { old = r.ups[0].link })
 	long := strings.Repeat("9", 1000)
 	for _, line := range []string{
 		"", " ", "probe", "probe x", "probe " + long, "taken", "taken " + c.String(), "taken " + c.String() + " x",
@@ -168,8 +168,8 @@ func TestNoticesOfAnotherFormAreIgnored(t *testing.T) {
 		t.Errorf("taken is %+v, want %+v", got, want)
 	}
 	r.onLoop(func() {
-		if r.link != old || r.ctl.looking > 0 || len(r.ctl.questions) > 0 || len(r.released()) > 0 {
-			t.Errorf("after notices of another form: looking for %d askers, %d questions, new link %v", r.ctl.looking, len(r.ctl.questions), r.link != old)
+		if r.ups[0].link != old || r.ctl.looking > 0 || len(r.ctl.questions) > 0 || len(r.released()) > 0 {
+			t.Errorf("after notices of another form: looking for %d askers, %d questions, new link %v", r.ctl.looking, len(r.ctl.questions), r.ups[0].link != old)
 		}
 	})
 	if n := edge.calls(); n > 0 {
@@ -250,11 +250,11 @@ func TestQuestionsEndWithTheLinkAndWithTheFeed(t *testing.T) {
 	}
 	r.onLoop(ask)
 	r.until("it is published", func() bool { return !r.ctl.publishing && len(r.ctl.out) == 0 })
-	r.onLoop(func() { r.link.kill(errDeaf) }) // a part of the answer may be lost
+	r.onLoop(func() { r.ups[0].link.kill(errDeaf) }) // a part of the answer may be lost
 	if <-answered {
 		t.Error("it has an answer")
 	}
-	r.until("the notices are subscribed", func() bool { return r.ctl.sure })
+	r.until("the notices are subscribed", func() bool { return r.ups[0].heard.sure })
 	r.onLoop(ask)
 	r.until("it is published", func() bool { return !r.ctl.publishing && len(r.ctl.out) == 0 })
 	r.end()

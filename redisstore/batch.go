@@ -22,17 +22,21 @@ import (
 // batch belongs to one writer.
 type batch struct {
 	// set once
-	lane   *lane
-	writer bool // it is used again and again, see lane.start
+	lane    *lane
+	writer  bool // it is used again and again, see lane.start
+	oneSlot bool // all of a call must be in one slot
 
 	// set by lane.take
 	now        int64  // the store's clock
 	validUntil int64  // for every write of this batch
 	grant      *grant // what it rests on
 	mayWrite   bool
-	floor      int64 // no room's revision is below it, see doubt.go
-	doubts     int64 // how often the past was in doubt
-	fence      int64 // no write that was sent, or is in here, is valid after it; 0: all are dead
+	floor      int64     // no room's revision is below it, see doubt.go
+	upper      int64     // Redis's clock, not too low
+	listened   *upstream // the last one that was asked about, and
+	until      int64     // until when what it brings is known
+	doubts     int64     // how often the master's past was in doubt
+	fence      int64     // no write that was sent, or is in here, is valid after it; 0: all are dead
 	ops        int
 	bytes      int
 	oldest     int64 // when the oldest task came
@@ -68,7 +72,10 @@ type run struct {
 }
 
 func newBatch(l *lane) *batch {
-	return &batch{lane: l, lasts: make(map[presence.ConnID]int, batchOps)}
+	return &batch{
+		lane: l, lasts: make(map[presence.ConnID]int, batchOps),
+		oneSlot: l != nil && l.store.masters.cluster != nil,
+	}
 }
 
 func (b *batch) reset() {
@@ -108,10 +115,42 @@ func (b *batch) add(t task) {
 	b.lasts[t.op.Conn] = at
 }
 
-// fits reports whether t may join run at.
+// begin sets until when the writes of the batch are valid: for as long as the
+// lease and an operation live, and no longer than what comes with it allows
+// (heard).
+func (b *batch) begin(g *grant) {
+	b.grant, b.mayWrite, b.listened = g, false, nil
+	if g == nil {
+		return
+	}
+	b.upper = g.upper(b.now)
+	b.validUntil = min(g.end, g.lower(b.now)+opLife.Milliseconds())
+	b.mayWrite = b.validUntil > b.upper
+}
+
+// heard reports whether this node would know that a connection of the shard was
+// taken from it, and has the batch valid for no longer than that is sure.
+func (b *batch) heard(shard int) bool {
+	u := b.lane.store.feed.listensAt(shard)
+	if u != b.listened { // mostly one for all
+		b.listened = u
+		b.until = b.grant.heardUntil(b.now, u.probeAge(), b.lane.store.opts.LeaseTTL)
+	}
+	if b.until <= b.upper {
+		return false
+	}
+	b.validUntil = min(b.validUntil, b.until)
+	return true
+}
+
+// fits reports whether t may join run at. In a Cluster all of a call must be in
+// one slot: in one room.
 func (b *batch) fits(at int, t *task) bool {
 	r := &b.runs[at]
 	if t.alone || len(r.tasks) >= runOps || r.kind == presence.OpJoin && r.max != t.op.MaxMembers {
+		return false
+	}
+	if first := r.tasks[0].op; b.oneSlot && (first.Room != t.op.Room || first.App != t.op.App) {
 		return false
 	}
 	last, ok := b.lasts[t.op.Conn]
@@ -167,15 +206,15 @@ func (b *batch) run() {
 
 // exec sends cmds as one pipeline. How each went is in it.
 func (b *batch) exec(ctx context.Context, cmds []redis.Cmder) {
-	pipe := b.lane.store.client.Pipeline()
+	pipe := b.lane.master.lanes.Pipeline()
 	// Both errors are in the commands, too.
 	_ = pipe.BatchProcess(ctx, cmds...)
 	_, _ = pipe.Exec(ctx)
 }
 
-// stale reports whether Redis's past has been in doubt since the batch was made:
+// stale reports whether its master's past has been in doubt since the batch was made:
 // then it was for another server.
-func (b *batch) stale() bool { return b.doubts != b.lane.store.doubts.count.Load() }
+func (b *batch) stale() bool { return b.doubts != b.lane.master.doubts.Load() }
 
 // reload runs the calls again that Redis did not know the script of: they did
 // not run. The others did, and are not touched.
@@ -190,7 +229,7 @@ func (b *batch) reload(ctx context.Context) {
 	if again == nil || b.stale() {
 		return
 	}
-	if err := loadScripts(ctx, b.lane.store.client); err != nil {
+	if err := loadScripts(ctx, b.lane.master.lanes); err != nil {
 		b.lane.store.log.Warn("loading the scripts again did not work", "err", err)
 	}
 	b.exec(ctx, again) // where it did not, they answer NOSCRIPT again
@@ -206,11 +245,16 @@ func (b *batch) answer(r *run) {
 	switch {
 	case f == fateAnswered:
 		b.deliver(r)
+	case f == fateMoved:
+		for _, t := range r.tasks {
+			b.lane.moved(t)
+		}
 	case f == fateLost && !b.sent:
 		b.failed(r, f)
 		for _, t := range r.tasks {
 			b.lane.refuse(t, presence.Errorf(presence.CodeUnavailable, "Redis cannot be reached"))
 		}
+		b.lane.store.masters.hurry() // another server may have its place
 	case f == fateLost:
 		b.failed(r, f)
 		for _, t := range r.tasks {

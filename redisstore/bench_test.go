@@ -133,10 +133,11 @@ func processCPU(b *testing.B) time.Duration {
 // redisCPU is the CPU time that Redis's main thread has used.
 func redisCPU(b *testing.B, rdb *redis.Client) time.Duration {
 	b.Helper()
-	info, err := readInfo(b.Context(), rdb, "cpu")
+	text, err := rdb.Info(b.Context(), "cpu").Result()
 	if err != nil {
 		b.Fatal(err)
 	}
+	info := parseInfo(text)
 	var sum float64
 	for name, value := range info {
 		if strings.HasSuffix(name, "_main_thread") {

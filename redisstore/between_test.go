@@ -127,7 +127,7 @@ func TestAnswerThatLacksAPartIsNone(t *testing.T) {
 	}
 	n = ask()
 	part(n, 2)
-	loopOf(t, b, func() { b.feed.abandon(errDeaf) })
+	loopOf(t, b, func() { b.feed.ups[0].abandon(errDeaf) })
 	if answered.Load() != 2 {
 		t.Error("a question is not given up with the link that had a part of its answer")
 	}
@@ -181,7 +181,7 @@ func TestTakenThatWasLostIsFoundBeforeAProbeCounts(t *testing.T) {
 	case <-time.After(waitFor):
 		t.Fatal("the edge is not asked whether it has forgotten")
 	}
-	back := s.feed.probeBack.Load()
+	back := s.feed.ups[0].probeBack.Load()
 	if h := <-e.taken; h != (presence.Held{Conn: moved.conn, Inc: moved.inc + 7}) || len(e.taken) > 0 {
 		t.Errorf("the edge was told of %+v and %d more, want %+v", h, len(e.taken), moved)
 	}
@@ -189,14 +189,14 @@ func TestTakenThatWasLostIsFoundBeforeAProbeCounts(t *testing.T) {
 		s.feed.probe(s.lease.probes.Add(1))
 	}
 	loopOf(t, s, func() {
-		if s.feed.ctl.sure || s.feed.ctl.flying != 0 || len(s.feed.ctl.probes) != 0 || s.feed.probeBack.Load() != back {
+		if s.feed.ups[0].heard.sure || s.feed.ups[0].heard.flying != 0 || len(s.feed.ups[0].heard.probes) != 0 || s.feed.ups[0].probeBack.Load() != back {
 			t.Error("a probe is sent before the edge has forgotten what moved")
 		}
 	})
 	release()
-	untilLoop(t, s, "all is heard", func() bool { return s.feed.ctl.sure })
+	untilLoop(t, s, "all is heard", func() bool { return s.feed.ups[0].heard.sure })
 	s.feed.probe(s.lease.probes.Add(1))
-	untilLoop(t, s, "a probe is back", func() bool { return s.feed.probeBack.Load() > back })
+	untilLoop(t, s, "a probe is back", func() bool { return s.feed.ups[0].probeBack.Load() > back })
 	for len(e.held) > 0 {
 		(<-e.held)()
 	}
@@ -209,16 +209,16 @@ func TestOneShardThatIsEndedStopsTheProbes(t *testing.T) {
 	e := attachNode(s)
 	e.hold(connect(t, s))
 	loopOf(t, s, func() {
-		c := &s.feed.ctl
-		c.probes = append(c.probes, probe{n: 1 << 40, sent: time.Now()})
-		s.feed.answered(&redis.Subscription{Kind: "sunsubscribe", Channel: c.shards[7].sub.name})
-		before := s.feed.probeBack.Load()
-		c.shards[ctlShard].message(fmt.Sprintf("probe %d", int64(1)<<40))
-		if c.sure || s.feed.probeBack.Load() != before {
+		c, u := &s.feed.ctl, s.feed.ups[0]
+		u.heard.probes = append(u.heard.probes, probe{n: 1 << 40, sent: time.Now()})
+		u.answered(&redis.Subscription{Kind: "sunsubscribe", Channel: c.shards[7].sub.name})
+		before := s.feed.ups[0].probeBack.Load()
+		c.shards[0].message(fmt.Sprintf("probe %d", int64(1)<<40))
+		if u.heard.sure || s.feed.ups[0].probeBack.Load() != before {
 			t.Error("a probe counts although a shard is deaf")
 		}
 	})
-	untilLoop(t, s, "all is heard again", func() bool { return s.feed.ctl.sure })
+	untilLoop(t, s, "all is heard again", func() bool { return s.feed.ups[0].heard.sure })
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.asked == 0 {

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,6 +39,7 @@ type checkQueue struct {
 // sighting is one room in a check: what we knew before `#` was read, and it.
 type sighting struct {
 	room      *hosted
+	asked     *link // that brought the room's events then
 	cause     string
 	snapshots int // that the replica was made of
 	last      presence.Revision
@@ -53,7 +55,7 @@ func (f *feed) check(r *hosted, cause string) {
 // auditAll checks every room.
 func (f *feed) auditAll() {
 	f.after(f.audit, f.auditAll)
-	if f.link == nil || len(f.checks.wait) > 0 {
+	if len(f.checks.wait) > 0 {
 		return
 	}
 	for _, r := range f.rooms {
@@ -76,7 +78,7 @@ func (f *feed) sendCheck(chunk []*sighting) {
 	var list []*sighting
 	for _, s := range chunk {
 		if r := s.room; !r.gone && !r.reading && r.sub.on {
-			s.snapshots, s.last, s.shown = r.replica.snapshots, r.replica.last, r.replica.ahead()
+			s.asked, s.snapshots, s.last, s.shown = r.sub.up.link, r.replica.snapshots, r.replica.last, r.replica.ahead()
 			list = append(list, s)
 		}
 	}
@@ -84,18 +86,17 @@ func (f *feed) sendCheck(chunk []*sighting) {
 		return
 	}
 	f.checks.flying = true
-	asked := f.link
 	f.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
 		err := f.readRevisions(ctx, list)
-		return func() { f.checked(asked, list, err) }
+		return func() { f.checked(list, err) }
 	})
 }
 
 // readRevisions reads `#` of the rooms.
 func (f *feed) readRevisions(ctx context.Context, list []*sighting) error {
-	cmds, err := f.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := f.client().Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, s := range list {
 			p.HGet(ctx, f.keys.members(s.room.id.app, s.room.id.room), fieldRevision)
 		}
@@ -130,17 +131,24 @@ func parseRevision(text string) presence.Revision {
 	return presence.Revision(n)
 }
 
-func (f *feed) checked(asked *link, list []*sighting, err error) {
+func (f *feed) checked(list []*sighting, err error) {
 	f.checks.flying = false
-	switch {
-	case asked != f.link:
-		// The next confirmations check all of them again.
-	case err != nil:
-		f.log.Debug("could not check rooms, trying again", "master", f.master, "count", len(list), "err", err)
+	if err != nil {
+		f.log.Debug("could not check rooms, trying again", "count", len(list), "err", err)
 		f.after(checkRetry, func() { f.checks.wait = append(f.checks.wait, list...) })
-	default:
-		f.barrier(func() {
-			for _, s := range list {
+		return
+	}
+	for _, u := range f.ups {
+		if u.link == nil {
+			continue
+		}
+		// Those of a link that has ended are checked again when they are confirmed.
+		own := slices.DeleteFunc(slices.Clone(list), func(s *sighting) bool { return s.asked != u.link })
+		if len(own) == 0 {
+			continue
+		}
+		u.barrier(func() {
+			for _, s := range own {
 				s.room.compare(s)
 			}
 		})

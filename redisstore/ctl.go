@@ -28,23 +28,13 @@ import (
 // subscribed before, the connections were looked at that may have been taken
 // meanwhile (recheck.go).
 
-// ctlShard is the shard whose channel has the probes.
-const ctlShard = 0
-
-// ctl is the state of this node's notices. Owned by the loop.
+// ctl is the state of this node's notices that no master has for itself (see
+// hearing for the rest). Owned by the loop.
 type ctl struct {
 	f      *feed
 	stamp  string          // "" before the first setStamp
 	had    map[string]bool // every stamp of this process
-	shards []*shardCtl
-	sub    *subscription // that of ctlShard; nil before the first setStamp
-	on     int           // how many are confirmed
-	before bool          // all were confirmed once: what came between may be lost
-	sure   bool          // nothing is lost, as far as we can know
-	round  int           // of looking back
-	moved  int           // connections that it found to be another node's
-	probes []probe       // published and not back, oldest first
-	flying int64         // the probe that is being published; 0: none. One that is back is not
+	shards []*shardCtl     // by shard; none before the first setStamp
 
 	questions    map[uint64]*question
 	lastQuestion uint64
@@ -77,7 +67,6 @@ func (f *feed) setStamp(stamp string) {
 		for _, s := range c.shards {
 			f.unsubscribe(s.sub)
 		}
-		c.deaf()
 		c.stamp, c.had[stamp] = stamp, true
 		c.shards = make([]*shardCtl, shards)
 		for i := range c.shards {
@@ -85,107 +74,121 @@ func (f *feed) setStamp(stamp string) {
 			c.shards[i] = s
 			s.sub = f.subscribe(f.keys.ctl(i, stamp), s)
 		}
-		c.sub = c.shards[ctlShard].sub
+		f.placeNotices()
 	})
 }
-
-// deaf: the channels have to be confirmed anew.
-func (c *ctl) deaf() {
-	c.on, c.sure, c.probes = 0, false, nil
-	c.round++
-	c.close() // parts of answers may be missing
-	for _, s := range c.shards {
-		s.on = false
-	}
-}
-
-// heard reports whether all that is published for this node arrives.
-func (c *ctl) heard() bool { return c.on == len(c.shards) && c.on > 0 }
 
 // own reports whether stamp is one of this process.
 func (c *ctl) own(stamp string) bool { return c.had[stamp] }
 
-// request subscribes again on a new link.
-func (c *ctl) request() {
-	c.deaf()
-	for _, s := range c.shards {
-		c.f.request(s.sub, causeReconnect)
+// confirmed: what was published before this is not expected any more.
+func (s *shardCtl) confirmed(string) {
+	u := s.sub.up
+	u.heard.probes = nil
+	s.on = true
+	if u.heard.on++; u.hears() {
+		u.allConfirmed()
 	}
 }
 
-// confirmed: what was published before this is not expected any more.
-func (s *shardCtl) confirmed(string) {
-	c := s.c
-	c.probes = nil
-	s.on = true
-	if c.on++; !c.heard() {
+// allConfirmed: from here every notice of this master arrives.
+func (u *upstream) allConfirmed() {
+	if !u.heard.before {
+		u.heard.before, u.heard.sure = true, true
 		return
 	}
-	if !c.before {
-		c.before, c.sure = true, true
-		return
-	}
-	c.lookBack()
+	u.lookBack()
 }
 
 // ended: Redis ended the subscription by itself. What is published until it is
 // confirmed again does not arrive, though the probes of another shard do.
 func (s *shardCtl) ended() {
+	h := &s.sub.up.heard
 	if s.on {
 		s.on = false
-		s.c.on--
+		h.on--
 	}
-	s.c.sure, s.c.probes = false, nil
-	s.c.round++
+	h.sure, h.probes = false, nil
+	h.round++
 	s.c.close()
 }
 
-// probe publishes `probe <n>` to ourselves and looks whether the last ones came
-// back. To be called with each beat, with a growing n. It never blocks.
+// probe publishes `probe <n>` to ourselves on each master and looks whether the
+// last ones came back. To be called with each beat, with a growing n. It never
+// blocks.
 func (f *feed) probe(n int64) {
 	now := time.Now()
-	f.post(func() { f.beat(n, now) })
+	f.post(func() {
+		for _, u := range f.ups {
+			u.beat(n, now)
+		}
+	})
 }
 
-// probeAge returns for how long it has not been shown that events reach this
-// node: the age of the newest probe that came back, counted from when it was
-// sent. Without one it is more than a century.
-func (f *feed) probeAge() time.Duration {
-	back := f.probeBack.Load()
-	if back == 0 {
-		return math.MaxInt64
+// probeAge is that of the master from which nothing was heard the longest.
+func (f *feed) probeAge() time.Duration { _, most := f.probeAges(); return most }
+
+// probeAgeLeast is that of the master which was heard last.
+func (f *feed) probeAgeLeast() time.Duration { least, _ := f.probeAges(); return least }
+
+func (f *feed) probeAges() (least, most time.Duration) {
+	table := f.listening.Load()
+	if table == nil {
+		return math.MaxInt64, math.MaxInt64
 	}
-	return time.Since(f.started) - time.Duration(back)
+	least = math.MaxInt64
+	var last *upstream
+	for _, u := range table {
+		if u != last { // with one master all are the same
+			age := u.probeAge()
+			least, most, last = min(least, age), max(most, age), u
+		}
+	}
+	return least, most
 }
+
+// listensAt is the upstream that brings the notices of a shard; nil before the
+// first stamp.
+func (f *feed) listensAt(shard int) *upstream {
+	table := f.listening.Load()
+	if table == nil {
+		return nil
+	}
+	return table[shard]
+}
+
+// probeAgeOf is that of the master which has a shard of connections.
+func (f *feed) probeAgeOf(shard int) time.Duration { return f.listensAt(shard).probeAge() }
 
 // beat is done once a beat: look at the last two, then send the next.
-func (f *feed) beat(n int64, now time.Time) {
-	f.showProbeAge()
-	if f.link == nil || !f.link.up {
+func (u *upstream) beat(n int64, now time.Time) {
+	u.showProbeAge()
+	if u.link == nil || !u.link.up {
 		return
 	}
-	if f.ctl.missed() >= 2 || !f.beatEcho() {
-		f.abandon(errDeaf)
+	h := &u.heard
+	if h.missed() >= 2 || !u.beatEcho() {
+		u.abandon(errDeaf)
 		return
 	}
-	if !f.ctl.heard() || !f.ctl.sure || f.ctl.flying != 0 {
+	if !u.hears() || !h.sure || h.flying != 0 {
 		return
 	}
-	f.ctl.flying = n
-	f.ctl.probes = append(f.ctl.probes, probe{n: n, sent: now})
-	channel := f.ctl.sub.name
-	f.beside(func(ctx context.Context) func() {
+	h.flying = n
+	h.probes = append(h.probes, probe{n: n, sent: now})
+	channel := h.sub.name
+	u.f.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		err := f.client.SPublish(ctx, channel, "probe "+strconv.FormatInt(n, 10)).Err()
-		return func() { f.ctl.published(n, err) }
+		err := u.client.SPublish(ctx, channel, "probe "+strconv.FormatInt(n, 10)).Err()
+		return func() { u.published(n, err) }
 	})
 }
 
 // missed is how many probes Redis took and did not bring back.
-func (c *ctl) missed() int {
+func (h *hearing) missed() int {
 	missed := 0
-	for _, p := range c.probes {
+	for _, p := range h.probes {
 		if p.published {
 			missed++
 		}
@@ -195,27 +198,28 @@ func (c *ctl) missed() int {
 
 // published is told how publishing probe n ended. One that was not published
 // says nothing about the feed.
-func (c *ctl) published(n int64, err error) {
-	c.landed(n)
-	for i := range c.probes {
-		if c.probes[i].n != n {
+func (u *upstream) published(n int64, err error) {
+	h := &u.heard
+	h.landed(n)
+	for i := range h.probes {
+		if h.probes[i].n != n {
 			continue
 		}
 		if err != nil {
-			c.f.log.Debug("could not publish a probe", "master", c.f.master, "err", err)
-			c.probes = append(c.probes[:i], c.probes[i+1:]...)
+			u.f.log.Debug("could not publish a probe", "master", u.name, "err", err)
+			h.probes = append(h.probes[:i], h.probes[i+1:]...)
 			return
 		}
-		c.probes[i].published = true
+		h.probes[i].published = true
 		return
 	}
 }
 
 // landed: the next probe may be sent. A probe may be back before Redis's answer
 // to its publishing is; the beat that comes in between must not be skipped.
-func (c *ctl) landed(n int64) {
-	if c.flying == n {
-		c.flying = 0
+func (h *hearing) landed(n int64) {
+	if h.flying == n {
+		h.flying = 0
 	}
 }
 
@@ -226,7 +230,7 @@ func (s *shardCtl) message(payload string) {
 	var err error
 	switch word {
 	case "probe":
-		err = s.c.haveProbe(rest)
+		err = s.sub.up.haveProbe(rest)
 	case "taken":
 		err = s.haveTaken(rest)
 	case "late", "replay":
@@ -235,7 +239,7 @@ func (s *shardCtl) message(payload string) {
 		err = s.c.haveAnswer(rest)
 	} // else a notice of a newer version
 	if err != nil {
-		s.c.f.complainOf("a notice to this node is not understood", err)
+		s.c.f.complainAt(s.sub.up, "a notice to this node is not understood", err)
 	}
 }
 
@@ -251,24 +255,20 @@ func (s *shardCtl) haveTaken(rest string) error {
 	return nil
 }
 
-func (c *ctl) haveProbe(number string) error {
+func (u *upstream) haveProbe(number string) error {
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil {
 		return errMalformed
 	}
-	for i, p := range c.probes {
+	h := &u.heard
+	for i, p := range h.probes {
 		if p.n == n {
-			c.landed(n)
-			c.f.probeBack.Store(int64(max(1, p.sent.Sub(c.f.started))))
-			c.probes = append(c.probes[:0], c.probes[i+1:]...)
-			c.f.showProbeAge()
+			h.landed(n)
+			u.probeBack.Store(int64(max(1, p.sent.Sub(u.f.started))))
+			h.probes = append(h.probes[:0], h.probes[i+1:]...)
+			u.showProbeAge()
 			return nil
 		}
 	}
 	return nil
-}
-
-func (f *feed) showProbeAge() {
-	age := min(f.probeAge(), time.Since(f.started))
-	f.metrics.FeedProbeAge.WithLabelValues(f.master).Set(age.Seconds())
 }

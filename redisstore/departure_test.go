@@ -83,7 +83,7 @@ func TestADepartureThatStoppedHalfWayIsFinished(t *testing.T) {
 
 func leaveByHand(t *testing.T, s *Store, c client, room, reason string) {
 	t.Helper()
-	_, err := call(t.Context(), s.control, s.scripts.leave, []string{s.keys.members(app, room)},
+	_, err := s.call(t.Context(), s.scripts.leave, []string{s.keys.members(app, room)},
 		redisMs(t, s)+1000, 0, s.keys.feed(app, room), c.conn.String(), c.inc, reason, "")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func leaveByHand(t *testing.T, s *Store, c client, room, reason string) {
 
 func redisMs(t *testing.T, s *Store) int64 {
 	t.Helper()
-	now, err := s.control.Time(t.Context()).Result()
+	now, err := direct(s).Time(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestAnOperationThatWaitsWhenItsConnectionDepartsIsNotSent(t *testing.T) {
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
 	must(t, s, c.op(presence.OpTrack, "lobby"))
-	s.lanes[0].depart(c.conn, c.inc)
+	s.departed.add(c.conn, c.inc, s.clock())
 	fails(t, s, c.op(presence.OpJoin, "lobby"), presence.CodeUnavailable)
 	s.Depart(c.departure(presence.ReasonClosed))
 }

@@ -50,7 +50,7 @@ func (s *Store) Detach(d presence.Detachment) {
 func (s *Store) silence(conn presence.ConnID, inc int64, unanswered bool) bool {
 	unanswered = unanswered || s.settler.has(conn)
 	if unanswered {
-		s.lanes[0].depart(conn, inc) // before cancel, see settler.add
+		s.departed.add(conn, inc, s.clock()) // before cancel, see settler.add
 		s.settler.cancel(conn)
 	}
 	return unanswered

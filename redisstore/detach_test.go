@@ -265,8 +265,8 @@ func abandon(t testing.TB, s *Store) {
 	}
 	s.stop()
 	s.running.Wait()
-	for _, l := range s.lanes {
-		l.stop()
+	for _, m := range s.masters.now.Load().all {
+		m.halt()
 	}
 	s.settler.end()
 	s.stopFeed()

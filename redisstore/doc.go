@@ -61,10 +61,11 @@
 // session forgets no room, and then all of them are left once more with the
 // incarnation below.
 //
-// # One master
+// # Several masters
 //
-// This version works with one Redis server. A lane and a feed are for one
-// master, and everything that an operation needs is in one slot (the braces in
-// the keys), so that several masters are more lanes and feeds, chosen in
-// Store.lane.
+// Everything that one operation needs is in one slot (the braces in the keys),
+// so an operation goes to one master. Each master has a lane and a link; what
+// they bring comes together in one feed (masters.go, upstream.go). What one
+// master's past being in doubt means is decided for that master; judging and
+// claiming wait for all of them.
 package redisstore

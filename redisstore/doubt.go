@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	presence "presencesets"
 )
 
@@ -19,7 +17,7 @@ import (
 // master, may not have what the one before it acknowledged: its last second, or
 // all of it. It shows by its run_id or its replication id, which are looked at
 // with each beat, and first of all on every connection of a lane: nothing is
-// written to a server that is not known (lease.sameServer).
+// written to a server that is not known (master.sameServer).
 //
 //	beat: another id ──▶ scripts, schema, settings
 //	                 ──▶ floor: from here no room's revision is one that was
@@ -56,9 +54,8 @@ const (
 // doubts knows when the past was in doubt, and since when all is well.
 type doubts struct {
 	// set once
-	store  *Store
-	client *redis.Client
-	leave  script
+	store *Store
+	leave script
 
 	// atomic
 	count  atomic.Int64 // how often it was
@@ -69,9 +66,7 @@ type doubts struct {
 	beaten atomic.Int64 // when the last beat was answered
 
 	// owned by the lease's loop
-	seen   string // the server that was looked after last
-	flying int64  // validUntil of leaves that were repeated and not answered
-	epoch  int64  // of the last Reclaim
+	epoch int64 // of the last Reclaim
 
 	// mu protects
 	mu     sync.Mutex
@@ -128,7 +123,7 @@ type lastEnd struct {
 }
 
 func newDoubts(s *Store) *doubts {
-	return &doubts{store: s, client: s.control, leave: newScript("leave")}
+	return &doubts{store: s, leave: newScript("leave")}
 }
 
 // left remembers a leave that was made.
@@ -182,6 +177,11 @@ func (s *Store) judge() bool {
 // settled reports whether what Redis holds is what was acknowledged: it is as
 // long as a lease since it was another one.
 func (s *Store) settled() bool {
+	for _, m := range s.masters.now.Load().all {
+		if m.server.Load() == nil || m.other.Load() {
+			return false
+		}
+	}
 	at := s.doubts.at.Load()
 	return at == 0 || s.clock()-at >= int64(s.opts.LeaseTTL)
 }
@@ -196,92 +196,116 @@ func (d *doubts) lost(inc int64) bool {
 // past makes a server that is not the known one what that was, but for the
 // connections. It blocks for some round trips. What it does not get done it
 // does when it is called again.
-func (d *doubts) past(ctx context.Context, id string, info map[string]string) error {
-	if d.seen != id {
-		now, err := d.client.Time(ctx).Result()
+func (d *doubts) past(ctx context.Context, seen look) error {
+	m := seen.master
+	if m.seen != seen.id {
+		now, err := d.clock(ctx, m)
 		if err != nil {
-			return fmt.Errorf("read Redis's clock: %w", err)
+			return err
 		}
-		d.begin(id, now.Add(d.store.opts.ClockSkew))
+		d.begin(m, seen.id, now)
 	}
-	if err := errors.Join(loadScripts(ctx, d.client), d.store.prepare(ctx, info)); err != nil {
+	if err := errors.Join(loadScripts(ctx, m.control), d.store.prepare(ctx, m, seen.info)); err != nil {
 		return err
 	}
-	return d.repeat(ctx)
+	return d.repeat(ctx, m)
 }
 
-// begin notes that the past is in doubt at a moment of Redis's clock.
-func (d *doubts) begin(id string, now time.Time) {
-	known := d.store.lease.server.Load()
-	cause := "failover"
-	if run, _, _ := strings.Cut(id, " "); !strings.HasPrefix(*known, run+" ") {
+// clock is a master's clock, and no other's is ahead of it.
+func (d *doubts) clock(ctx context.Context, m *master) (time.Time, error) {
+	now, err := m.control.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the clock of %s: %w", m.name, err)
+	}
+	return now.Add(d.store.lease.skewTime()), nil
+}
+
+// begin notes that a master's past is in doubt at a moment of Redis's clock.
+func (d *doubts) begin(m *master, id string, now time.Time) {
+	cause := "failover" // of one that is new, too: it has the place of another
+	run, _, _ := strings.Cut(id, " ")
+	if known := m.server.Load(); known != nil && !strings.HasPrefix(*known, run+" ") {
 		cause = "restart"
 	}
 	d.store.metrics.MasterChanges.WithLabelValues(cause).Inc()
-	d.store.log.Warn("Redis may have lost what it acknowledged; comparing", "master", d.store.master, "reason", cause)
-	d.seen = id
-	d.since(now)
+	d.store.log.Warn("Redis may have lost what it acknowledged; comparing", "master", m.name, "reason", cause)
+	m.seen = id
+	d.since(now, m)
 }
 
 // emptied notes that Redis has forgotten this node, though it may be the one
 // that it was: somebody flushed it. It blocks for some round trips.
 func (d *doubts) emptied(ctx context.Context) error {
-	if known := d.store.lease.server.Load(); d.seen != "" && d.seen != *known {
+	t := d.store.masters.now.Load()
+	if known := t.nodes.server.Load(); known == nil || t.nodes.seen != "" && t.nodes.seen != *known {
 		return nil // it is another one, and was looked after
 	}
-	now, err := d.client.Time(ctx).Result()
+	now, err := d.clock(ctx, t.nodes)
 	if err != nil {
-		return fmt.Errorf("read Redis's clock: %w", err)
+		return err
 	}
 	if err := d.store.checkSchema(ctx); err != nil {
 		return err
 	}
-	d.store.log.Warn("Redis has forgotten all connections; comparing", "master", d.store.master)
-	d.since(now.Add(d.store.opts.ClockSkew))
+	d.store.log.Warn("Redis has forgotten all connections; comparing", "master", t.nodes.name)
+	d.since(now, t.all...) // whoever emptied one has emptied all, as a rule
 	return nil
 }
 
-// since notes that what was acknowledged before now may be lost.
-func (d *doubts) since(now time.Time) {
-	d.last.Store(now.UnixMilli())
+// since notes that what some masters acknowledged before now may be lost.
+func (d *doubts) since(now time.Time, of ...*master) {
+	d.last.Store(max(d.last.Load(), now.UnixMilli()))
 	d.at.Store(max(1, d.store.clock()))
-	d.floor.Store(now.UnixMicro())
+	d.floor.Store(max(d.floor.Load(), now.UnixMicro()))
+	for _, m := range of {
+		m.doubts.Add(1)
+	}
 	d.count.Add(1) // last: who sees it sees the rest
-	d.store.feed.doubt(presence.Revision(now.UnixMicro()))
+	for _, m := range of {
+		d.store.feed.doubt(m.name, presence.Revision(now.UnixMicro()))
+	}
 }
 
-// repeat makes the last leaves again. One that Redis holds finds no member.
-func (d *doubts) repeat(ctx context.Context) error {
-	if d.flying != 0 && !d.store.lease.dead(d.flying) {
+// repeat makes the last leaves on a master again. One that it holds finds no
+// member.
+func (d *doubts) repeat(ctx context.Context, m *master) error {
+	if m.flying != 0 && !d.store.lease.dead(m.flying) {
 		return errors.New("repeated leaves are still under way")
 	}
-	now, err := d.client.Time(ctx).Result()
+	now, err := m.control.Time(ctx).Result()
 	if err != nil {
-		return fmt.Errorf("read Redis's clock: %w", err)
+		return fmt.Errorf("read the clock of %s: %w", m.name, err)
 	}
 	until := now.Add(opLife).UnixMilli()
-	for calls := d.calls(until); len(calls) > 0; {
+	load := func(ctx context.Context) error { return loadScripts(ctx, m.control) }
+	for calls := d.calls(m, until); len(calls) > 0; {
 		n := min(len(calls), repeatChunk)
-		d.flying = until
-		for _, result := range callAll(ctx, d.client, d.leave, calls[:n]) {
-			if err := result.Err(); err != nil {
+		m.flying = until
+		for _, result := range callAll(ctx, m.control, load, d.leave, calls[:n]) {
+			if err := result.Err(); err != nil && fateOf(err) != fateMoved { // its slot has come to another since
 				return fmt.Errorf("repeat the last leaves: %w", err)
 			}
 		}
 		calls = calls[n:]
 	}
-	d.flying = 0
+	m.flying = 0
 	return nil
 }
 
-// calls are the calls that make the last leaves again.
-func (d *doubts) calls(until int64) []request {
+// calls are the calls that make the last leaves on a master again.
+func (d *doubts) calls(m *master, until int64) []request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k, floor := d.store.keys, d.floor.Load()
+	k, floor, most := d.store.keys, d.floor.Load(), runOps
+	if d.store.masters.cluster != nil {
+		most = 1 // all of a call must be in one slot
+	}
 	var calls []request
 	d.leaves.all(func(key leaveKey, l lastLeave) {
-		if len(calls) == 0 || len(calls[len(calls)-1].keys) == runOps {
+		if d.store.masters.ofKey(k.members(key.app, key.room)) != m {
+			return
+		}
+		if len(calls) == 0 || len(calls[len(calls)-1].keys) == most {
 			calls = append(calls, request{args: []any{until, floor}})
 		}
 		c := &calls[len(calls)-1]

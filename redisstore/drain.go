@@ -61,13 +61,13 @@ func (s *Store) tryDrain(ctx context.Context) (wait, err error) {
 		return fmt.Errorf("none of %d other nodes is ready to take the connections", len(lineup.others)), nil
 	}
 	key := s.keys.draining()
-	switch err := s.control.SetArgs(ctx, key, lineup.stamp, redis.SetArgs{Mode: "NX", TTL: s.opts.DrainTime}).Err(); {
+	switch err := s.control().SetArgs(ctx, key, lineup.stamp, redis.SetArgs{Mode: "NX", TTL: s.opts.DrainTime}).Err(); {
 	case err == nil:
 	case !errors.Is(err, redis.Nil):
 		return fmt.Errorf("take %s: %w", key, err), nil
 	default:
 		// An earlier try may have taken it, unanswered.
-		if holder := s.control.Get(ctx, key).Val(); holder != lineup.stamp {
+		if holder := s.control().Get(ctx, key).Val(); holder != lineup.stamp {
 			return fmt.Errorf("node %s drains; one at a time", holder), nil
 		}
 	}

@@ -20,47 +20,47 @@ type echoes struct {
 	wanted     bool      // a barrier waits for an echo that is not sent yet
 }
 
-func (f *feed) resetEchoes() { f.echo = echoes{} }
+func (u *upstream) resetEchoes() { u.echo = echoes{} }
 
-// barrier does do when everything that Redis has pushed until now has been
-// seen, or never when the link ends before: whoever needs it then is told by
+// barrier does do when everything that this master has pushed until now has
+// been seen, or never when the link ends before: whoever needs it then is told by
 // the check after the next confirmation.
-func (f *feed) barrier(do func()) {
-	if f.link == nil || !f.link.up {
+func (u *upstream) barrier(do func()) {
+	if u.link == nil || !u.link.up {
 		return
 	}
-	f.echo.wanted = true
-	f.echo.barriers = append(f.echo.barriers, barrier{f.echo.sent + 1, do})
+	u.echo.wanted = true
+	u.echo.barriers = append(u.echo.barriers, barrier{u.echo.sent + 1, do})
 }
 
 // sendEcho sends one echo for all who asked in this turn of the loop.
-func (f *feed) sendEcho() {
-	f.echo.wanted = false
-	f.echo.sent++
-	f.link.send(command{verbPing, pingPayload(f.echo.sent)})
+func (u *upstream) sendEcho() {
+	u.echo.wanted = false
+	u.echo.sent++
+	u.link.send(command{verb: verbPing, arg: pingPayload(u.echo.sent)})
 }
 
 // echoed is told of each answer.
-func (f *feed) echoed(payload string) {
+func (u *upstream) echoed(payload string) {
 	n, ok := parsePing(payload)
-	if !ok || n > f.echo.sent {
+	if !ok || n > u.echo.sent {
 		return
 	}
-	f.echo.back = n
-	for len(f.echo.barriers) > 0 && f.echo.barriers[0].echo <= n {
-		b := f.echo.barriers[0]
-		f.echo.barriers = f.echo.barriers[1:]
+	u.echo.back = n
+	for len(u.echo.barriers) > 0 && u.echo.barriers[0].echo <= n {
+		b := u.echo.barriers[0]
+		u.echo.barriers = u.echo.barriers[1:]
 		b.do()
 	}
 }
 
 // beatEcho sends the beat's echo. It returns false when the one of two beats
 // ago is still not back: the link is dead, whatever TCP thinks.
-func (f *feed) beatEcho() bool {
-	if due := f.echo.atBeat[0]; f.echo.back < due {
+func (u *upstream) beatEcho() bool {
+	if due := u.echo.atBeat[0]; u.echo.back < due {
 		return false
 	}
-	f.sendEcho()
-	f.echo.atBeat[0], f.echo.atBeat[1] = f.echo.atBeat[1], f.echo.sent
+	u.sendEcho()
+	u.echo.atBeat[0], u.echo.atBeat[1] = u.echo.atBeat[1], u.echo.sent
 	return true
 }

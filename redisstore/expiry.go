@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -73,11 +74,10 @@ type want struct {
 // claimer takes what is due.
 type claimer struct {
 	// set once
-	store  *Store
-	client *redis.Client
-	claim  script
-	sure   func() bool // Redis holds what it acknowledged, see settled
-	rings  chan ring
+	store *Store
+	claim script
+	sure  func() bool // Redis holds what it acknowledged, see settled
+	rings chan ring
 
 	// atomic
 	halted atomic.Bool // nothing more is claimed: this node ends
@@ -91,7 +91,7 @@ type claimer struct {
 
 func newClaimer(s *Store) *claimer {
 	return &claimer{
-		store: s, client: s.control, claim: newScript("claim"), sure: s.settled, rings: make(chan ring, ringLimit),
+		store: s, claim: newScript("claim"), sure: s.settled, rings: make(chan ring, ringLimit),
 		lineup: &lineup{},
 		wanted: make(map[presence.ConnID]struct{}), nudged: make(map[presence.ConnID]int64),
 	}
@@ -138,10 +138,7 @@ func (c *claimer) run(ctx context.Context) {
 			c.look(ctx)
 			continue
 		}
-		if err == nil {
-			err = c.take(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, c.take(ctx)); err != nil && ctx.Err() == nil {
 			c.store.log.Debug("looking for what is due did not work", "err", err)
 		}
 	}
@@ -203,32 +200,36 @@ func (c *claimer) poll(ctx context.Context, own bool) error {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
 	now := c.store.clock()
-	until := c.store.lease.grant.Load().lower(now)
-	if !own {
-		until -= othersAfter.Milliseconds()
-	}
-	past := &redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(until, 10), Count: claimChunk}
-	pipe := c.client.Pipeline()
+	at := c.store.masters.now.Load()
+	pipe := c.store.control().Pipeline()
 	lists := make([]*redis.ZSliceCmd, shards)
 	for shard := range lists {
-		if c.lineup.own[shard] == own {
-			lists[shard] = pipe.ZRangeByScoreWithScores(ctx, c.store.keys.due(shard), past)
+		if c.lineup.own[shard] != own {
+			continue
 		}
+		until := at.shards[shard].lower(now) // each master goes by its own clock
+		if !own {
+			until -= othersAfter.Milliseconds()
+		}
+		lists[shard] = pipe.ZRangeByScoreWithScores(ctx, c.store.keys.due(shard),
+			&redis.ZRangeBy{Min: "-inf", Max: strconv.FormatInt(until, 10), Count: claimChunk})
 	}
 	if pipe.Len() == 0 {
 		return nil
 	}
-	if _, err := pipe.Exec(ctx); err != nil && fateOf(err) == fateLost {
-		return err
-	}
+	_, _ = pipe.Exec(ctx) // each list has its error
 	var nudges []presence.ConnID
+	var away error
 	for shard, list := range lists {
 		if list == nil {
 			continue
 		}
-		if err := list.Err(); err != nil && fateOf(err) == fateAway {
-			return err // loading its data, say: so it is for all shards
-		} else if err != nil {
+		switch err := list.Err(); fateOf(err) {
+		case fateAnswered:
+		case fateLost, fateAway, fateMoved:
+			away = err // a master that does not answer says nothing about the others
+			continue
+		default:
 			c.store.log.Error("a due list cannot be read", "shard", shard, "err", err)
 			continue
 		}
@@ -236,7 +237,7 @@ func (c *claimer) poll(ctx context.Context, own bool) error {
 			nudges = c.found(nudges, shard, entry, own)
 		}
 	}
-	return c.nudge(ctx, nudges)
+	return errors.Join(away, c.nudge(ctx, nudges))
 }
 
 // found decides about one entry of a due list that is past: it is claimed, or
@@ -264,14 +265,14 @@ func (c *claimer) nudge(ctx context.Context, list []presence.ConnID) error {
 	if len(list) == 0 {
 		return nil
 	}
-	pipe := c.client.Pipeline()
+	pipe := c.store.control().Pipeline()
 	now := c.store.clock()
 	for _, conn := range list {
 		c.nudged[conn] = now
 		pipe.Exists(ctx, c.store.keys.grace(conn))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && fateOf(err) == fateLost {
-		return err
+		return err // what was not looked at is claimed at the next poll
 	}
 	return nil
 }
@@ -330,7 +331,7 @@ func (c *claimer) send(ctx context.Context, calls []request, taken [][]want) err
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
 	var lost error
-	for i, result := range callAll(ctx, c.client, c.claim, calls) {
+	for i, result := range c.store.callAll(ctx, c.claim, calls) {
 		batch := make(map[presence.ConnID]want, len(taken[i]))
 		for _, w := range taken[i] {
 			batch[w.conn] = w
@@ -340,7 +341,7 @@ func (c *claimer) send(ctx context.Context, calls []request, taken [][]want) err
 		switch err := result.Err(); fateOf(err) {
 		case fateAnswered:
 			c.claimed(batch, result.Val())
-		case fateLost, fateAway:
+		case fateLost, fateAway, fateMoved:
 			lost = err
 		default:
 			c.store.log.Error("what is due cannot be claimed", "err", err)

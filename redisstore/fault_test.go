@@ -282,8 +282,8 @@ func TestSubscriptionThatRedisEndedIsRenewed(t *testing.T) {
 	r.put("a", 1, `1`, quietly)
 	var old *link
 	r.onLoop(func() { // asked behind the feed's back: the answer is one that nobody expects
-		old = r.link
-		old.send(command{verbUnsubscribe, r.feed.keys.feed(rigApp, "a")}, command{verbUnsubscribe, r.feed.keys.messages(rigApp, "a")})
+		old = r.ups[0].link
+		old.send(command{verb: verbUnsubscribe, arg: r.feed.keys.feed(rigApp, "a")}, command{verb: verbUnsubscribe, arg: r.feed.keys.messages(rigApp, "a")})
 	})
 	s.waitFor(1)
 	r.untilChecked()
@@ -292,7 +292,7 @@ func TestSubscriptionThatRedisEndedIsRenewed(t *testing.T) {
 	r.redis.SPublish(t.Context(), r.feed.keys.messages(rigApp, "a"), "m")
 	m.wait("the message", func(_ []*presence.Event, messages []string) bool { return len(messages) == 1 })
 	r.onLoop(func() {
-		if r.link != old {
+		if r.ups[0].link != old {
 			t.Error("the link was made anew")
 		}
 	})

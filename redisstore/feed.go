@@ -27,9 +27,9 @@ import (
 // writer (link.go), reads of rooms run beside it, at most 32 at a time.
 // Everybody else posts to the loop.
 //
-// There is one feed, with one link, for each master; today there is one master.
+// There is one feed, with a link for each master (upstream.go).
 //
-// Files: link.go the connection and its channels, hosted.go a room's events,
+// Files: link.go a connection and its channels, hosted.go a room's events,
 // resync.go what they mean (pure), check.go whether some were missed,
 // listener.go a room's messages, shown.go lists on their way to a reader,
 // audience.go who is told, echo.go when all has come, ctl.go notices to this
@@ -77,15 +77,15 @@ type feedStore interface {
 // roomID names a room among those of all apps.
 type roomID struct{ app, room string }
 
-// feed is the feed of one master.
+// feed brings what happens in rooms.
 type feed struct {
 	// set once
-	client   *redis.Client
+	client   func() redis.UniversalClient // of all masters, as they are now
 	keys     keys
 	log      *slog.Logger
 	metrics  *metrics.Metrics
 	store    feedStore
-	master   string        // address of the master, the metrics' label
+	moved    func()        // asks for a look at which masters there are; never blocks
 	linger   time.Duration // lingerTime, shorter in tests
 	audit    time.Duration // auditTime, shorter in tests
 	edge     presence.Edge // whose connections the notices are about
@@ -97,7 +97,7 @@ type feed struct {
 	started  time.Time
 
 	// atomic
-	probeBack atomic.Int64 // when the newest probe that came back was sent, as ns since started; 0 none
+	listening atomic.Pointer[[shards]*upstream] // by shard of connections: whose notices they are
 
 	// mu protects the following
 	mu     sync.Mutex
@@ -109,9 +109,8 @@ type feed struct {
 	work       sync.WaitGroup
 	closing    bool
 	complained time.Time // last line of those that come in crowds
-	link       *link     // nil between two attempts
-	attempts   int       // of connecting, since the last success
-	echo       echoes
+	ups        []*upstream
+	route      func(channel string) string // names the master of a channel's slot; nil: there is one master
 	subs       map[string]*subscription
 	rooms      map[roomID]*hosted
 	messages   map[roomID]*listener
@@ -123,11 +122,12 @@ type feed struct {
 	checks     checkQueue
 }
 
-// newFeed makes a feed that does nothing before run.
-func newFeed(client *redis.Client, k keys, log *slog.Logger, m *metrics.Metrics, store feedStore) *feed {
+// newFeed makes a feed that does nothing before run. It listens to first, until
+// it is told otherwise (setMasters).
+func newFeed(client func() redis.UniversalClient, first source, k keys, log *slog.Logger, m *metrics.Metrics, store feedStore) *feed {
 	f := &feed{
 		client: client, keys: k, log: log, metrics: m, store: store,
-		master:  client.Options().Addr,
+		moved:   func() {},
 		linger:  lingerTime,
 		audit:   auditTime,
 		edge:    new(edge),
@@ -141,6 +141,7 @@ func newFeed(client *redis.Client, k keys, log *slog.Logger, m *metrics.Metrics,
 		rooms:    make(map[roomID]*hosted),
 		messages: make(map[roomID]*listener),
 	}
+	f.ups = []*upstream{{f: f, source: first}}
 	f.retain(10*time.Second, 1000, 256<<10)
 	f.ctl.f, f.ageing.f = f, f
 	f.ctl.had, f.ctl.askers = make(map[string]bool), make(map[string]time.Time)
@@ -155,9 +156,9 @@ func (f *feed) retain(grace time.Duration, events, bytes int) {
 	f.retained = retained{events: events, bytes: bytes, age: grace + opLife}
 }
 
-// linkName is how CLIENT LIST shows the link.
-func (f *feed) linkName() string {
-	name := f.client.Options().ClientName
+// linkName is how CLIENT LIST shows a link with client's settings.
+func linkName(client *redis.Client) string {
+	name := client.Options().ClientName
 	if name == "" {
 		name = "presence"
 	}
@@ -254,7 +255,9 @@ func (f *feed) beside(work func(context.Context) func()) {
 func (f *feed) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	f.spawn = func(work func(context.Context)) { f.work.Go(func() { work(ctx) }) }
-	f.connect()
+	for _, u := range f.ups {
+		u.connect()
+	}
 	f.after(f.audit, f.auditAll)
 	for ctx.Err() == nil {
 		select {
@@ -286,23 +289,24 @@ func (f *feed) doPosted() {
 
 // take acts on what a link brought.
 func (f *feed) take(d delivery) {
-	if d.link != f.link {
+	u := d.link.of
+	if d.link != u.link {
 		return // of a link that we gave up
 	}
 	switch msg := d.msg.(type) {
 	case *redis.Message:
-		if s := f.subs[msg.Channel]; s != nil && s.on {
+		if s := f.subs[msg.Channel]; s != nil && s.on && s.up == u {
 			s.to.message(msg.Payload)
 		}
 	case *redis.Subscription:
-		f.answered(msg)
+		u.answered(msg)
 	case *redis.Pong:
-		f.echoed(msg.Payload)
+		u.echoed(msg.Payload)
 	default:
 		if d.up {
-			f.linkUp(d.link)
+			u.linkUp()
 		} else {
-			f.linkOver(d.err)
+			u.linkOver(d.err)
 		}
 	}
 }
@@ -313,8 +317,10 @@ func (f *feed) endTurn() {
 	f.startLists()
 	f.startCheck()
 	f.startPublishing()
-	if f.echo.wanted {
-		f.sendEcho()
+	for _, u := range f.ups {
+		if u.echo.wanted {
+			u.sendEcho()
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func newRig(t testing.TB, s *redistest.Server) *rig {
 	opts := *r.redis.Options()
 	opts.ClientName = "presence-n1"
 	own := redis.NewClient(&opts)
-	r.feed = newFeed(own, keys{redistest.Prefix(t)}, slog.New(slog.NewTextHandler(io.Discard, nil)), r.metrics, r)
+	r.feed = newFeed(func() redis.UniversalClient { return own }, source{own.Options().Addr, own}, keys{redistest.Prefix(t)}, slog.New(slog.NewTextHandler(io.Discard, nil)), r.metrics, r)
 	return r
 }
 
@@ -91,7 +91,7 @@ func (r *rig) start() *rig {
 	r.end = func() { cancel(); running.Wait() }
 	r.t.Cleanup(func() {
 		r.end()
-		_ = r.client.Close()
+		_ = r.client().Close()
 	})
 	return r
 }
@@ -99,7 +99,7 @@ func (r *rig) start() *rig {
 // readRoom and mark are the store's part.
 
 func (r *rig) readRoom(ctx context.Context, app, room string) (presence.Snapshot, error) {
-	fields, err := r.client.HGetAll(ctx, r.feed.keys.members(app, room)).Result()
+	fields, err := r.client().HGetAll(ctx, r.feed.keys.members(app, room)).Result()
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "WRONGTYPE") {
 			return presence.Snapshot{}, presence.Errorf(presence.CodeInternal, "the room is no hash")
@@ -130,7 +130,7 @@ func (r *rig) readRoom(ctx context.Context, app, room string) (presence.Snapshot
 }
 
 func (r *rig) mark(ctx context.Context, app, room string, floor presence.Revision) (presence.Revision, error) {
-	n, err := rigMark.Run(ctx, r.client, []string{r.feed.keys.members(app, room)}, "-", int64(floor)).Int64()
+	n, err := rigMark.Run(ctx, r.client(), []string{r.feed.keys.members(app, room)}, "-", int64(floor)).Int64()
 	return presence.Revision(n), err
 }
 
@@ -194,7 +194,7 @@ func (r *rig) until(what string, ok func() bool) {
 func (r *rig) untilChecked() {
 	r.t.Helper()
 	r.until("all rooms are checked", func() bool {
-		if r.link == nil || !r.link.up || r.checks.flying || len(r.checks.wait) > 0 || len(r.echo.barriers) > 0 || r.reads.flying > 0 {
+		if r.ups[0].link == nil || !r.ups[0].link.up || r.checks.flying || len(r.checks.wait) > 0 || len(r.ups[0].echo.barriers) > 0 || r.reads.flying > 0 {
 			return false
 		}
 		for _, s := range r.subs {
@@ -215,7 +215,7 @@ func (r *rig) untilChecked() {
 func (r *rig) cutLink() {
 	r.t.Helper()
 	var old *link
-	r.until("there is a link", func() bool { old = r.link; return old != nil && old.up })
+	r.until("there is a link", func() bool { old = r.ups[0].link; return old != nil && old.up })
 	killed, err := r.redis.ClientKillByFilter(r.t.Context(), "TYPE", "pubsub").Result()
 	if err != nil {
 		r.t.Fatalf("CLIENT KILL TYPE pubsub: %v", err)
@@ -223,7 +223,7 @@ func (r *rig) cutLink() {
 	if killed == 0 { // it has no channel just now: a normal connection to Redis
 		old.kill(errors.New("cut"))
 	}
-	r.until("the link is new", func() bool { return r.link != nil && r.link != old && r.link.up })
+	r.until("the link is new", func() bool { return r.ups[0].link != nil && r.ups[0].link != old && r.ups[0].link.up })
 }
 
 // answer is a Completion to wait for.

@@ -64,7 +64,23 @@ func newFences(s *Store) *fences {
 
 // fenceTime is for how long, after its session was taken, an owner may still
 // have writes under way.
-func (s *Store) fenceTime() time.Duration { return s.opts.LeaseTTL + s.opts.ClockSkew }
+func (s *Store) fenceTime() time.Duration { return s.opts.LeaseTTL + s.lease.skewTime() }
+
+// fenceOf is until when writes that this node has sent may take effect, those
+// of a batch that is about to be sent among them, in ms of any master's clock;
+// 0: all of them are dead.
+func (s *Store) fenceOf(b *batch) int64 {
+	if b.mayWrite {
+		for old := s.highest.Load(); b.validUntil > old && !s.highest.CompareAndSwap(old, b.validUntil); {
+			old = s.highest.Load()
+		}
+	}
+	highest := s.highest.Load()
+	if b.grant != nil && s.lease.dead(highest) {
+		return 0
+	}
+	return highest + s.lease.skewTime().Milliseconds()
+}
 
 // add has a connection swept at its fence.
 func (q *fences) add(conn presence.ConnID, inc, fence int64) {

@@ -45,7 +45,7 @@ func (s *Store) Release(d presence.Detachment) {
 	s.sessions.Add(-1)
 	// What waits of it is not sent. What was sent and not answered is settled as
 	// ever: another socket of this node may have the connection, and has its own.
-	s.lanes[0].depart(d.Conn, d.Inc)
+	s.departed.add(d.Conn, d.Inc, s.clock())
 	s.feed.keep(d.App, handedRooms(d.Handed), d.Grace)
 	s.feed.covering(d.Handed, d.App, d.Unsent, func(list []presence.Handed) {
 		s.feed.handOver(d.App, d.Conn, d.Inc, list, d.Grace)

@@ -10,7 +10,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	presence "presencesets"
-	"presencesets/internal/redistest"
 )
 
 // waitFor bounds every wait of a test. It is far above what anything takes:
@@ -21,7 +20,7 @@ const waitFor = 60 * time.Second
 const app = "app1"
 
 // openStore opens a store with the prefix and closes it when the test ends.
-func openStore(t testing.TB, srv *redistest.Server, prefix, node string, change ...func(*Options)) *Store {
+func openStore(t testing.TB, srv interface{ URL() string }, prefix, node string, change ...func(*Options)) *Store {
 	t.Helper()
 	o := Options{
 		URL: srv.URL(), Prefix: prefix, NodeID: node, Version: "test", ManageNotifications: true,
@@ -295,3 +294,15 @@ func leftovers(t testing.TB, rdb *redis.Client, prefix string) []string {
 	}
 	return left
 }
+
+// laneOf is the lane of the one master.
+func laneOf(s *Store) *lane { return s.masters.now.Load().nodes.lane }
+
+// call runs a script by hand, beside every store. Some store has made Redis
+// know it.
+func call(ctx context.Context, rdb *redis.Client, s script, keys []string, args ...any) (any, error) {
+	return rdb.EvalSha(ctx, s.sha, keys, args...).Result()
+}
+
+// direct is a client of the one master.
+func direct(s *Store) *redis.Client { return s.masters.now.Load().nodes.control }

@@ -233,7 +233,7 @@ func (r *hosted) fetch(floor presence.Revision, repair bool) func(context.Contex
 		}
 		if err == nil && repair {
 			var t time.Time
-			t, err = f.client.Time(ctx).Result()
+			t, err = f.client().Time(ctx).Result()
 			now = t.UnixMilli()
 		}
 		return func() { r.fetched(snap, now, err) }
@@ -294,7 +294,7 @@ func (r *hosted) fetched(snap presence.Snapshot, now int64, err error) {
 // settle waits until no event can come that the snapshot holds.
 func (r *hosted) settle() {
 	snapshots := r.replica.snapshots
-	r.f.barrier(func() {
+	r.sub.up.barrier(func() {
 		if r.replica.snapshots == snapshots {
 			r.replica.settling, r.replica.void = false, false
 		}
@@ -339,14 +339,16 @@ func (r *hosted) readLater() {
 	})
 }
 
-// doubt marks every hosted room with floor and compares it with what its
-// subscribers were told, whatever its revision is: Redis may have forgotten
-// what it had told this node. It never blocks.
-func (f *feed) doubt(floor presence.Revision) {
+// doubt marks every hosted room of a master with floor and compares it with
+// what its subscribers were told, whatever its revision is: that master may
+// have forgotten what it had told this node. It never blocks.
+func (f *feed) doubt(master string, floor presence.Revision) {
 	f.post(func() {
 		for _, r := range f.rooms {
-			r.doubt = max(r.doubt, floor)
-			r.read(causeDoubt)
+			if r.sub.up.name == master {
+				r.doubt = max(r.doubt, floor)
+				r.read(causeDoubt)
+			}
 		}
 	})
 }

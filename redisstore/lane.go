@@ -57,6 +57,9 @@ type task struct {
 	seen int64
 	// alone: an earlier call failed half way; this one carries nothing else.
 	alone bool
+	// parked: it was not sent for lack of a master, and counts no more among
+	// those that wait.
+	parked bool
 }
 
 // step is an operation that only the store itself asks for: those of a saga
@@ -120,7 +123,8 @@ type read struct {
 // lane is a queue to one master and the writers that empty it.
 type lane struct {
 	// set once
-	store *Store
+	store  *Store
+	master *master
 
 	writers sync.WaitGroup
 
@@ -131,14 +135,13 @@ type lane struct {
 	inner   fifo      // of the store: bounded by the connections there are
 	waiting int       // callers' operations that wait, those that share a read too
 	reads   map[string]*read
-	left    departedSet // connections that departed with operations unanswered
-	highest int64       // highest validUntil that was sent
-	telling int         // writers that give answers, and take again right after
+	telling int // writers that give answers, and take again right after
 	closed  bool
+	gone    bool // closed, because its master is none any more
 }
 
-func newLane(s *Store) *lane {
-	l := &lane{store: s, reads: make(map[string]*read)}
+func newLane(s *Store, m *master) *lane {
+	l := &lane{store: s, master: m, reads: make(map[string]*read)}
 	l.filled.L = &l.mu
 	return l
 }
@@ -165,11 +168,47 @@ func (l *lane) stop() {
 	l.writers.Wait()
 }
 
+// leave hands what waits over to the lanes of the other masters, and whatever
+// comes from now on.
+func (l *lane) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed, l.gone = true, true
+	for _, q := range []*fifo{&l.queue, &l.inner} {
+		for q.len() > 0 {
+			l.parkLocked(q.pop())
+		}
+	}
+	l.filled.Broadcast()
+}
+
+// parkLocked gives a task that was not sent to whoever has its slot.
+func (l *lane) parkLocked(t task) {
+	if t.read != nil {
+		delete(l.reads, t.read.key) // who shared it is submitted anew
+		l.waiting -= len(t.read.ops)
+	} else if t.counts() {
+		l.waiting--
+	}
+	l.store.masters.park(t)
+}
+
+// counts reports whether a task is among those that the lane's limit is for.
+func (t *task) counts() bool { return t.step == nil && !t.retry && !t.parked }
+
 // submit queues a caller's operation. It never blocks.
 func (l *lane) submit(op *presence.Op) *presence.Error {
 	at := l.store.clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.gone {
+		t := task{op: op, at: at}
+		if op.Kind == presence.OpMembers {
+			t.read = &read{ops: []*presence.Op{op}}
+		}
+		l.store.masters.park(t)
+		return nil
+	}
 	if l.closed {
 		return errShutdown()
 	}
@@ -192,7 +231,7 @@ func (l *lane) submit(op *presence.Op) *presence.Error {
 func (l *lane) enter() *presence.Error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed && !l.gone {
 		return errShutdown()
 	}
 	if l.waiting >= laneLimit {
@@ -248,6 +287,10 @@ func (l *lane) readDone(r *read) {
 func (l *lane) push(t task) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.gone {
+		l.store.masters.park(t)
+		return true
+	}
 	if l.closed {
 		return false
 	}
@@ -268,32 +311,24 @@ func (l *lane) tell(b *batch) {
 	}
 }
 
-// depart notes that a connection has ended while operations of it were
-// unanswered: what still waits is not sent any more, and what fails is not
-// repeated. All that was sent before is under the fence of its close.
-// The incarnations behind inc are not concerned: the connection may be back.
-func (l *lane) depart(conn presence.ConnID, inc int64) {
-	now := l.store.clock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.left.add(conn, inc, now)
-}
-
-// departed reports whether op's connection ended with operations unanswered.
-func (l *lane) departed(op *presence.Op) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.left.has(op)
-}
-
-// departedSet remembers incarnations for longer than an operation lives, and
-// less than twice as long, in two generations.
+// departedSet remembers the connections that ended while operations of them
+// were unanswered: what still waits in a lane is not sent any more, and what
+// fails is not repeated. All that was sent before is under the fence of their
+// close. The incarnations behind the one that ended are not concerned: the
+// connection may be back.
+//
+// It remembers for longer than an operation lives, and less than twice as long,
+// in two generations.
 type departedSet struct {
+	// mu protects
+	mu         sync.Mutex
 	young, old map[presence.ConnID]int64
 	since      int64 // of the young ones
 }
 
 func (d *departedSet) add(conn presence.ConnID, inc, now int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.young == nil || now-d.since > 2*int64(opLife) {
 		d.old, d.young, d.since = d.young, make(map[presence.ConnID]int64), now
 	}
@@ -306,6 +341,8 @@ func (d *departedSet) has(op *presence.Op) bool {
 	if op.Kind == presence.OpResume {
 		return false
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if inc, ok := d.young[op.Conn]; ok {
 		return op.Inc <= inc
 	}
@@ -330,8 +367,8 @@ func (l *lane) take(b *batch) bool {
 		l.filled.Wait()
 	}
 	b.now = l.store.clock()
-	b.validUntil, b.grant, b.mayWrite = l.store.lease.window()
-	b.doubts = l.store.doubts.count.Load() // before the floor, see doubts.begin
+	b.begin(l.store.lease.grant.Load())
+	b.doubts = l.master.doubts.Load() // before the floor, see doubts.begin
 	b.floor = l.store.doubts.floor.Load()
 	// In turns, so that neither a mass of departures nor a mass of requests
 	// starves the other.
@@ -343,12 +380,7 @@ func (l *lane) take(b *batch) bool {
 			l.admitLocked(b, l.inner.pop())
 		}
 	}
-	if b.mayWrite && b.validUntil > l.highest {
-		l.highest = b.validUntil
-	}
-	if b.fence = l.highest; b.grant != nil && l.store.lease.dead(b.fence) {
-		b.fence = 0
-	}
+	b.fence = l.store.fenceOf(b)
 	l.store.metrics.LaneDepth.Set(float64(l.waiting))
 	if l.queue.len()+l.inner.len() > 0 {
 		l.filled.Signal() // another writer may take the rest
@@ -362,7 +394,7 @@ func (l *lane) admitLocked(b *batch, t task) {
 	case t.read != nil:
 		t.read.sent = true
 		l.waiting -= len(t.read.ops)
-	case t.step == nil && !t.retry:
+	case t.counts():
 		l.waiting--
 	}
 	if t.step != nil && t.step.began == 0 || t.told {
@@ -386,13 +418,13 @@ func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
 	if !writes(t.op.Kind) {
 		return nil
 	}
-	if !b.mayWrite {
+	if !b.mayWrite || t.op.Kind != opMark && !b.heard(t.op.Conn.Shard()) {
 		return errLapsed()
 	}
 	if t.step != nil {
 		return nil
 	}
-	if l.left.has(t.op) {
+	if l.store.departed.has(t.op) {
 		return errDeparted()
 	}
 	if t.op.Kind != presence.OpOpen && t.op.Inc < b.grant.since {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,9 +72,14 @@ func (g *grant) upper(t int64) int64 { return g.now + (t-g.sent)/int64(time.Mill
 // ago the last probe was sent that came back: what came before it on our
 // channel, such as the news that a connection was taken, has been heard.
 func (g *grant) validUntil(t int64, probeAge, ttl time.Duration) (ms int64, ok bool) {
-	low := g.lower(t)
-	ms = min(g.end, low+opLife.Milliseconds(), low+(ttl-probeAge).Milliseconds())
+	ms = min(g.end, g.lower(t)+opLife.Milliseconds(), g.heardUntil(t, probeAge, ttl))
 	return ms, ms > g.upper(t)
+}
+
+// heardUntil is until when it is sure that this node would know if a connection
+// was taken from it.
+func (g *grant) heardUntil(t int64, probeAge, ttl time.Duration) int64 {
+	return g.lower(t) + (ttl - min(probeAge, math.MaxInt64/2)).Milliseconds()
 }
 
 // prober is what the lease needs of the feed: a probe goes out with each beat,
@@ -82,6 +88,8 @@ type prober interface {
 	setStamp(stamp string)
 	probe(n int64)
 	probeAge() time.Duration
+	probeAgeOf(shard int) time.Duration
+	probeAgeLeast() time.Duration
 }
 
 // lease registers this node and keeps it registered.
@@ -89,7 +97,6 @@ type lease struct {
 	// set once
 	opts    Options
 	keys    keys
-	client  *redis.Client
 	log     *slog.Logger
 	store   *Store // for its clock, and to tell it of a beat
 	feed    prober
@@ -99,19 +106,20 @@ type lease struct {
 
 	probes atomic.Int64
 
-	server atomic.Pointer[string] // identity of the server that we know; nil before inspect
-	soon   chan struct{}          // asks for a beat at once
+	skew atomic.Int64  // how far the masters' clocks may be apart, ns
+	soon chan struct{} // asks for a beat at once
 
 	// mu protects
 	mu     sync.Mutex
 	stamps map[string]bool // all that this process had
-	redis  condition       // does Redis answer
+	clocks condition       // do the masters' clocks agree
 	hold   condition       // is the lease held
 	hear   condition       // does the feed hear
 }
 
 func newLease(s *Store) *lease {
-	l := &lease{opts: s.opts, keys: s.keys, client: s.control, log: s.log, store: s, feed: s.feed, soon: make(chan struct{}, 1), stamps: make(map[string]bool)}
+	l := &lease{opts: s.opts, keys: s.keys, log: s.log, store: s, feed: s.feed, soon: make(chan struct{}, 1), stamps: make(map[string]bool)}
+	l.skew.Store(int64(s.opts.ClockSkew))
 	l.scripts.register, l.scripts.beat = newScript("register"), newScript("beat")
 	l.scripts.retire, l.scripts.bury = newScript("retire"), newScript("bury")
 	return l
@@ -146,7 +154,7 @@ func (l *lease) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reply, err := call(ctx, l.client, l.scripts.register,
+	reply, err := l.store.call(ctx, l.scripts.register,
 		[]string{l.keys.epochs(), l.keys.registry(), l.keys.nodesDue()},
 		l.opts.NodeID, l.opts.LeaseTTL.Milliseconds(), value)
 	if err != nil {
@@ -178,7 +186,7 @@ func (l *lease) beat(ctx context.Context, stamp string, since int64) error {
 		return err
 	}
 	sent := l.store.clock()
-	reply, err := call(ctx, l.client, l.scripts.beat,
+	reply, err := l.store.call(ctx, l.scripts.beat,
 		[]string{l.keys.lease(stamp), l.keys.registry(), l.keys.nodesDue()},
 		stamp, l.opts.LeaseTTL.Milliseconds(), value)
 	switch fateOf(err) {
@@ -208,12 +216,15 @@ func (l *lease) beat(ctx context.Context, stamp string, since int64) error {
 // run beats until ctx ends.
 func (l *lease) run(ctx context.Context) {
 	for {
+		began := time.Now()
 		wait := l.opts.LeaseBeat
 		switch ok := l.turn(ctx); {
 		case !ok:
 			wait = min(wait, beatRetry)
 		case l.grant.Load() == nil || l.feed.probeAge() > 2*l.opts.LeaseBeat:
 			wait = min(wait, probePause) // nothing may be written before one is back
+		default:
+			wait = max(beatRetry, wait-time.Since(began)) // a master that hangs takes its time
 		}
 		select {
 		case <-ctx.Done():
@@ -224,47 +235,121 @@ func (l *lease) run(ctx context.Context) {
 	}
 }
 
-// turn is one beat with all that goes with it; false when it failed.
+// turn is one beat with all that goes with it; false when it failed, or when a
+// master has to be looked at again soon.
 func (l *lease) turn(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
-	err := l.renewAll(ctx)
+	t := l.store.masters.now.Load()
+	others := l.lookAt(ctx, t)
+	err := l.renewAll(ctx, t.nodes)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		others()
 		return false // the store ends: that says nothing about Redis
 	}
-	l.observe(err)
+	l.observe(t.nodes, err)
 	l.store.doubts.beat(err == nil)
 	if err != nil {
 		l.opts.Metrics.LeaseRenewFailures.Inc()
-		return false
+	} else {
+		l.feed.probe(l.probes.Add(1))
+		l.store.settler.poke()
+		l.store.departures.poke()
 	}
-	l.feed.probe(l.probes.Add(1))
-	l.store.settler.poke()
-	l.store.departures.poke()
-	return true
+	ok := err == nil
+	for _, seen := range others() {
+		if seen.err == nil {
+			seen.err = l.meet(ctx, seen)
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return false
+		}
+		l.observe(seen.master, seen.err)
+		ok = ok && (seen.err == nil || seen.master.server.Load() != nil)
+	}
+	l.measure(t)
+	return ok
 }
 
-// renewAll looks whether Redis is the one that it was, and beats. Where its past is
-// in doubt, or the stamp is a new one, every connection is to be reclaimed.
-func (l *lease) renewAll(ctx context.Context) error {
-	id, err := l.lookForRestart(ctx)
-	if err != nil {
-		return err
+// lookAt begins to look at the masters that the lease is not on; the result
+// waits for it, for a second at most.
+func (l *lease) lookAt(ctx context.Context, t *topology) (wait func() []look) {
+	ctx, cancel := context.WithTimeout(ctx, opLife/2)
+	var list []look
+	var mu sync.Mutex
+	var looking sync.WaitGroup
+	for _, m := range t.all {
+		if m == t.nodes {
+			continue
+		}
+		looking.Go(func() {
+			seen := m.look(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			list = append(list, seen)
+		})
+	}
+	return func() []look {
+		looking.Wait()
+		cancel()
+		return list
+	}
+}
+
+// renewAll looks whether the master is the one that it was, and beats. Where its
+// past is in doubt, or the stamp is a new one, every connection is to be
+// reclaimed.
+func (l *lease) renewAll(ctx context.Context, m *master) error {
+	seen := m.look(ctx)
+	if seen.err != nil {
+		return seen.err
+	}
+	known := m.knows(seen.id)
+	if !known {
+		if err := l.store.doubts.past(ctx, seen); err != nil {
+			return err
+		}
 	}
 	stamp := l.grant.Load().stamp
 	if err := l.renew(ctx); err != nil {
 		return err
 	}
-	known := l.knows(id)
 	if !known || l.grant.Load().stamp != stamp {
 		l.store.doubts.reclaim()
 	}
 	if !known {
-		l.know(id)
+		m.know(seen.id)
 		l.store.doubts.endAgain()
 	}
 	return nil
 }
+
+// meet does the same for a master that the lease is not on.
+func (l *lease) meet(ctx context.Context, seen look) error {
+	if seen.master.knows(seen.id) {
+		return nil
+	}
+	if err := l.store.doubts.past(ctx, seen); err != nil {
+		return err
+	}
+	l.store.doubts.reclaim()
+	seen.master.know(seen.id)
+	l.store.doubts.endAgain()
+	return nil
+}
+
+// measure finds how far the masters' clocks are apart. Reapers wait for so long
+// longer; above the setting this node is not ready, for what is late by one
+// clock may still be on time by another.
+func (l *lease) measure(t *topology) {
+	spread := t.spread()
+	l.skew.Store(int64(max(l.opts.ClockSkew, spread)))
+	l.opts.Metrics.ClockSpread.Set(spread.Seconds())
+}
+
+// skewTime is for how long what one master's clock has ended may go on by
+// another's.
+func (l *lease) skewTime() time.Duration { return time.Duration(l.skew.Load()) }
 
 // renew beats, and takes a new stamp where the registry does not know ours:
 // Redis came back empty, or the others condemned us. Connections of the old
@@ -300,51 +385,14 @@ func (l *lease) keepEpoch(ctx context.Context, stamp string) (forgot bool, err e
 	if err != nil {
 		return false, fmt.Errorf("stamp %q has no epoch: %w", stamp, err)
 	}
-	knows, err := l.client.HGet(ctx, l.keys.epochs(), l.opts.NodeID).Int64()
+	knows, err := l.store.control().HGet(ctx, l.keys.epochs(), l.opts.NodeID).Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return false, fmt.Errorf("read the last epoch: %w", err)
 	}
 	if knows >= had {
 		return false, nil
 	}
-	return true, l.client.HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
-}
-
-// lookForRestart returns which server this Redis is. One that is not known is
-// made what the known one was, but for the connections (doubt.go).
-func (l *lease) lookForRestart(ctx context.Context) (id string, err error) {
-	info, err := readInfo(ctx, l.client, "server", "memory", "replication")
-	if err != nil {
-		return "", err
-	}
-	id = identity(info)
-	if l.knows(id) {
-		return id, nil
-	}
-	return id, l.store.doubts.past(ctx, id, info)
-}
-
-// identity names a run of a server, and the line of its writes.
-func identity(info map[string]string) string { return info["run_id"] + " " + info["master_replid"] }
-
-func (l *lease) know(id string) { l.server.Store(&id) }
-
-func (l *lease) knows(id string) bool { known := l.server.Load(); return known != nil && *known == id }
-
-// sameServer is the first thing on every connection of a lane: nothing is
-// written to a server that was started anew before a beat has looked whether it
-// still knows this node and its sessions. A join that slipped in before would
-// be a member of which no session tells.
-func (l *lease) sameServer(ctx context.Context, conn *redis.Conn) error {
-	text, err := conn.Info(ctx, "server", "replication").Result()
-	if err != nil {
-		return err
-	}
-	if !l.knows(identity(parseInfo(text))) {
-		l.hurry()
-		return errors.New("this Redis was started anew and is not known yet")
-	}
-	return nil
+	return true, l.store.control().HIncrBy(ctx, l.keys.epochs(), l.opts.NodeID, had-knows).Err()
 }
 
 // had reports whether stamp is one of this process.
@@ -355,14 +403,25 @@ func (l *lease) had(stamp string) bool {
 }
 
 // window is validUntil for a write that is sent now, with the grant it rests
-// on; ok is false when this node may not write.
+// on, as far as it does not depend on the connection; ok is false when this
+// node may not write, or hears from no master.
 func (l *lease) window() (ms int64, g *grant, ok bool) {
 	g = l.grant.Load()
 	if g == nil {
 		return 0, nil, false
 	}
-	ms, ok = g.validUntil(l.store.clock(), l.feed.probeAge(), l.opts.LeaseTTL)
+	ms, ok = g.validUntil(l.store.clock(), l.feed.probeAgeLeast(), l.opts.LeaseTTL)
 	return ms, g, ok
+}
+
+// windowOf reports whether this node may write for a connection of a shard.
+func (l *lease) windowOf(shard int) bool {
+	g := l.grant.Load()
+	if g == nil {
+		return false
+	}
+	_, ok := g.validUntil(l.store.clock(), l.feed.probeAgeOf(shard), l.opts.LeaseTTL)
+	return ok
 }
 
 // dead reports whether a write with this validUntil can no longer take
@@ -373,6 +432,6 @@ func (l *lease) dead(validUntil int64) bool { return l.untilDead(validUntil) <= 
 // estimate of Redis's clock: by the upper one, a write could still be on time.
 func (l *lease) untilDead(validUntil int64) time.Duration {
 	g := l.grant.Load()
-	ms := validUntil + l.opts.ClockSkew.Milliseconds() + 1 - g.lower(l.store.clock())
+	ms := validUntil + l.skewTime().Milliseconds() + 1 - g.lower(l.store.clock())
 	return time.Duration(ms) * time.Millisecond
 }

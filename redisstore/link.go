@@ -46,8 +46,9 @@ const (
 )
 
 type command struct {
-	verb verb
-	arg  string
+	verb  verb
+	arg   string
+	alone bool // it shares its slot with no other: one command for it
 }
 
 // delivery is what a link tells the loop: a message of go-redis, that it is
@@ -62,6 +63,7 @@ type delivery struct {
 // link is one connection, used once.
 type link struct {
 	// set once
+	of      *upstream
 	opts    *redis.Options
 	deliver func(context.Context, delivery)
 	kill    context.CancelCauseFunc // ends it; never blocks
@@ -189,7 +191,7 @@ func (l *link) write(ctx context.Context, pubsub *redis.PubSub) error {
 // runLength is how many commands at the beginning of out are sent as one.
 func runLength(out []command) int {
 	n := 1
-	for n < len(out) && n < subscribeChunk && out[n].verb == out[0].verb {
+	for n < len(out) && n < subscribeChunk && out[n].verb == out[0].verb && !out[n].alone && !out[0].alone {
 		n++
 	}
 	return n
@@ -234,40 +236,58 @@ type target interface {
 // open; a subscribe that overtakes its own unsubscribe waits for both answers.
 type subscription struct {
 	name   string
-	to     target // nil: not wanted any more
-	subs   int    // SSUBSCRIBEs without an answer
-	unsubs int    // SUNSUBSCRIBEs without an answer
-	on     bool   // confirmed: every message goes to its target
-	cause  string // why it was not, for the one who checks what was missed
+	up     *upstream // whose link it is on
+	to     target    // nil: not wanted any more
+	subs   int       // SSUBSCRIBEs without an answer
+	unsubs int       // SUNSUBSCRIBEs without an answer
+	on     bool      // confirmed: every message goes to its target
+	cause  string    // why it was not, for the one who checks what was missed
 }
 
 // subscribe wants the channel name for to, from its confirmation on.
 func (f *feed) subscribe(name string, to target) *subscription {
 	s := f.subs[name]
 	if s == nil {
-		s = &subscription{name: name}
+		s = &subscription{name: name, up: f.upstreamOf(name)}
 		f.subs[name] = s
 	}
 	s.to = to
-	f.request(s, causeStart)
+	s.request(causeStart)
 	return s
 }
 
 // request sends SSUBSCRIBE, now or when there is a link.
-func (f *feed) request(s *subscription, cause string) {
+func (s *subscription) request(cause string) {
 	s.on, s.cause = false, cause
-	if f.link != nil && f.link.up {
+	if l := s.up.link; l != nil && l.up {
 		s.subs++
-		f.link.send(command{verbSubscribe, s.name})
+		l.send(command{verbSubscribe, s.name, s.up.f.crowded()})
 	}
+}
+
+// crowded reports whether the channels of a link are in several slots, which
+// one command must not name.
+func (f *feed) crowded() bool { return f.route != nil }
+
+// move has another master bring the channel.
+func (s *subscription) move(to *upstream) {
+	if l := s.up.link; l != nil && l.up && s.on { // where the slot has moved Redis has ended it already
+		l.send(command{verbUnsubscribe, s.name, true})
+	}
+	s.up, s.subs, s.unsubs = to, 0, 0
+	if s.to == nil {
+		delete(to.f.subs, s.name)
+		return
+	}
+	s.request(causeMoved)
 }
 
 // unsubscribe gives the channel up; nothing of it is passed on from here.
 func (f *feed) unsubscribe(s *subscription) {
 	s.to, s.on = nil, false
-	if f.link != nil && f.link.up {
+	if l := s.up.link; l != nil && l.up {
 		s.unsubs++
-		f.link.send(command{verbUnsubscribe, s.name})
+		l.send(command{verbUnsubscribe, s.name, f.crowded()})
 	}
 	f.forget(s)
 }
@@ -280,9 +300,9 @@ func (f *feed) forget(s *subscription) {
 }
 
 // answered is told of each answer to SSUBSCRIBE and SUNSUBSCRIBE.
-func (f *feed) answered(msg *redis.Subscription) {
-	s := f.subs[msg.Channel]
-	if s == nil {
+func (u *upstream) answered(msg *redis.Subscription) {
+	f, s := u.f, u.f.subs[msg.Channel]
+	if s == nil || s.up != u {
 		return
 	}
 	switch {
@@ -294,8 +314,9 @@ func (f *feed) answered(msg *redis.Subscription) {
 		if shard, ok := s.to.(*shardCtl); ok {
 			shard.ended()
 		}
-		f.log.Warn("redis ended a subscription, subscribing again", "master", f.master, "channel", s.name)
-		f.request(s, causeMoved)
+		s.on = false
+		f.complainAt(u, "redis ended a subscription, subscribing again", nil)
+		f.resubscribe(s, u.link)
 		return
 	}
 	if s.to != nil && !s.on && s.subs == 0 && s.unsubs == 0 {
@@ -305,15 +326,36 @@ func (f *feed) answered(msg *redis.Subscription) {
 	f.forget(s)
 }
 
-// connect makes a new link. linkUp and linkOver continue.
-func (f *feed) connect() {
-	if f.closing {
+// movedPause is how long the masters are looked for when a slot has moved,
+// before its channels are asked for again where they were.
+const movedPause = 200 * time.Millisecond
+
+// resubscribe asks for a channel that Redis ended: where its slot is by then.
+// Where there is no second master it is asked for at once.
+func (f *feed) resubscribe(s *subscription, on *link) {
+	again := func() {
+		if s.to != nil && !s.on && s.subs == 0 && s.up.link == on {
+			s.request(causeMoved)
+		}
+	}
+	if !f.crowded() {
+		again()
 		return
 	}
-	l := newLink(f.client, f.linkName(), f.deliver)
+	f.moved()
+	f.after(movedPause, again)
+}
+
+// connect makes a new link. linkUp and linkOver continue.
+func (u *upstream) connect() {
+	f := u.f
+	if f.closing || u.gone {
+		return
+	}
+	l := newLink(u.client, linkName(u.client), f.deliver)
 	ctx, kill := context.WithCancelCause(context.Background())
-	l.kill = kill
-	f.link = l
+	l.of, l.kill = u, kill
+	u.link = l
 	f.spawn(func(stop context.Context) {
 		defer context.AfterFunc(stop, func() { kill(context.Cause(stop)) })()
 		l.run(ctx)
@@ -321,48 +363,59 @@ func (f *feed) connect() {
 }
 
 // linkUp subscribes all that is wanted, our own notices first.
-func (f *feed) linkUp(l *link) {
-	l.up, l.since = true, time.Now()
-	f.resetEchoes()
-	f.ctl.request()
-	for _, s := range f.subs {
-		if _, own := s.to.(*shardCtl); s.to != nil && !own {
-			f.request(s, causeReconnect)
+func (u *upstream) linkUp() {
+	u.link.up, u.link.since = true, time.Now()
+	u.resetEchoes()
+	u.deaf()
+	for _, s := range u.heard.shards {
+		s.sub.request(causeReconnect)
+	}
+	for _, s := range u.f.subs {
+		if _, own := s.to.(*shardCtl); s.to != nil && !own && s.up == u {
+			s.request(causeReconnect)
 		}
 	}
 }
 
 // abandon ends the link now, without waiting for its last word.
-func (f *feed) abandon(err error) {
-	f.link.kill(err)
-	f.linkOver(err)
+func (u *upstream) abandon(err error) {
+	u.link.kill(err)
+	u.linkOver(err)
 }
 
 // linkOver forgets what was in force on the link and tries again: at once
 // after a link that had worked for a while, else in doubling steps, with
 // jitter so that the nodes do not come at the same moment.
-func (f *feed) linkOver(err error) {
-	switch l := f.link; {
+func (u *upstream) linkOver(err error) {
+	f := u.f
+	switch l := u.link; {
+	case u.gone:
 	case l.up:
-		f.log.Warn("lost the feed from redis, connecting again", "master", f.master, "err", err)
+		f.log.Warn("lost the feed from redis, connecting again", "master", u.name, "err", err)
 		if time.Since(l.since) > reconnectMax {
-			f.attempts = 0
+			u.attempts = 0
 		}
-	case f.attempts == 1:
-		f.log.Warn("no feed from redis, trying again", "master", f.master, "err", err)
+	case u.attempts == 1:
+		f.log.Warn("no feed from redis, trying again", "master", u.name, "err", err)
 	}
-	f.link = nil
-	f.resetEchoes()
-	f.ctl.deaf()
+	u.link = nil
+	u.resetEchoes()
+	u.deaf()
 	for _, s := range f.subs {
-		s.on, s.subs, s.unsubs = false, 0, 0
-		f.forget(s)
+		if s.up == u {
+			s.on, s.subs, s.unsubs = false, 0, 0
+			f.forget(s)
+		}
 	}
+	if u.gone {
+		return
+	}
+	f.moved() // another server may have its place
 	var wait time.Duration
-	if f.attempts > 0 {
-		wait = min(reconnectMax, reconnectMin<<min(f.attempts, 10))
+	if u.attempts > 0 {
+		wait = min(reconnectMax, reconnectMin<<min(u.attempts, 10))
 		wait = wait/2 + rand.N(wait/2)
 	}
-	f.attempts++
-	f.after(wait, f.connect)
+	u.attempts++
+	f.after(wait, u.connect)
 }

@@ -36,7 +36,7 @@ const noticesQuiet = 2 * time.Second
 // notices listens.
 type notices struct {
 	store  *Store
-	client *redis.Client
+	client *redis.Client              // of one master: each tells of its own keys
 	ring   func(conn presence.ConnID) // never blocks
 	lost   func(stamp string)         // never blocks
 }

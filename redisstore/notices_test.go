@@ -43,7 +43,7 @@ func TestAnExpiredKeyRingsOnALinkThatIsMended(t *testing.T) {
 	s := idle(t, srv, prefix, "n1")
 	rung, lost := make(chan presence.ConnID, 10), make(chan string, 10)
 	n := notices{
-		store: s, client: s.expired,
+		store: s, client: s.masters.now.Load().nodes.expired,
 		ring: func(conn presence.ConnID) { rung <- conn }, lost: func(stamp string) { lost <- stamp },
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -233,6 +233,19 @@ func (l *lane) refuse(t task, err *presence.Error) {
 	}
 }
 
+// moved sends a task again that another master has to answer. This one did not
+// run it.
+func (l *lane) moved(t task) {
+	if t.read != nil {
+		l.mu.Lock()
+		delete(l.reads, t.read.key)
+		t.read.ops = append(t.read.ops, t.read.next...)
+		l.waiting -= len(t.read.next)
+		l.mu.Unlock()
+	}
+	l.store.masters.park(t)
+}
+
 // lost ends, for now, a task that was sent and not answered.
 func (l *lane) lost(t task, validUntil int64) {
 	switch t.op.Kind {
@@ -255,7 +268,7 @@ func (l *lane) unsettled(t task, validUntil int64) {
 	if t.valid < validUntil {
 		t.valid = validUntil
 	}
-	if l.departed(t.op) {
+	if l.store.departed.has(t.op) {
 		l.end(t, fateLost, errDeparted())
 		return
 	}

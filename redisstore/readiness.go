@@ -28,27 +28,27 @@ func (c *condition) set(ok bool, since time.Time, text string) {
 	c.text = text
 }
 
-// observe brings the conditions and the gauges up to date after a beat.
-func (l *lease) observe(err error) {
+// observe brings the conditions and the gauges of a master up to date after a
+// beat.
+func (l *lease) observe(m *master, err error) {
 	now := time.Now()
 	text := "Redis answers"
 	if err != nil {
-		text = "Redis does not answer: " + err.Error()
+		text = "Redis at " + m.name + " does not answer: " + err.Error()
 	}
 	l.mu.Lock()
-	was := l.redis
-	l.redis.set(err == nil, now, text)
+	was := m.answers
+	m.answers.set(err == nil, now, text)
 	l.mu.Unlock()
 	l.look(now)
-	master := l.client.Options().Addr
-	l.opts.Metrics.RedisUp.WithLabelValues(master).Set(bit(err == nil))
+	l.opts.Metrics.RedisUp.WithLabelValues(m.name).Set(bit(err == nil))
 	if was.since.IsZero() || was.ok == (err == nil) {
 		return
 	}
 	if err != nil {
-		l.log.Warn("Redis does not answer; requests are refused until it does", "master", master, "err", err)
+		l.log.Warn("Redis does not answer; requests are refused until it does", "master", m.name, "err", err)
 	} else {
-		l.log.Info("Redis answers again", "master", master,
+		l.log.Info("Redis answers again", "master", m.name,
 			"took_ms", now.Sub(was.since).Milliseconds())
 	}
 }
@@ -58,8 +58,15 @@ func (l *lease) look(now time.Time) (redis, hold, hear condition) {
 	age := l.feed.probeAge()
 	g := l.grant.Load()
 	left := time.Duration(g.end-g.upper(l.store.clock())) * time.Millisecond
+	spread := l.store.masters.now.Load().spread()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	redis = l.answersLocked()
+	l.clocks.set(spread <= l.opts.ClockSkew, now, fmt.Sprintf("the masters' clocks are %d ms apart; redis.clock_skew allows %d ms",
+		spread.Milliseconds(), l.opts.ClockSkew.Milliseconds()))
+	if redis.ok && !l.clocks.ok {
+		redis = l.clocks
+	}
 	if left > 0 {
 		l.hold.set(true, now, "this node is "+g.stamp)
 	} else {
@@ -75,7 +82,22 @@ func (l *lease) look(now time.Time) (redis, hold, hear condition) {
 		l.hear.set(false, at, "no probe came back through Redis's pub/sub; this node may miss events")
 	}
 	l.opts.Metrics.LeaseRemaining.Set(max(0, left.Seconds()))
-	return l.redis, l.hold, l.hear
+	return redis, l.hold, l.hear
+}
+
+// answersLocked is whether Redis answers: every master, or which one does not.
+func (l *lease) answersLocked() condition {
+	all := condition{ok: true}
+	for _, m := range l.store.masters.now.Load().all {
+		switch a := &m.answers; {
+		case a.since.IsZero(): // it has just come, and is looked at
+		case !a.ok && (all.ok || a.since.Before(all.since)):
+			all = *a
+		case a.ok && all.ok && a.since.After(all.since):
+			all = *a
+		}
+	}
+	return all
 }
 
 func bit(b bool) float64 {

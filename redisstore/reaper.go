@@ -46,7 +46,6 @@ const (
 type reaper struct {
 	// set once
 	store           *Store
-	client          *redis.Client
 	condemn, orphan script
 	bury            script
 	sure            func() bool // this node and its Redis are well, see Store.judge
@@ -65,7 +64,7 @@ type corpse struct {
 
 func newReaper(s *Store) *reaper {
 	return &reaper{
-		store: s, client: s.control, sure: s.judge, soon: make(chan struct{}, 1),
+		store: s, sure: s.judge, soon: make(chan struct{}, 1),
 		condemn: newScript("condemn"), orphan: newScript("orphan"), bury: newScript("bury"),
 	}
 }
@@ -101,7 +100,7 @@ func (r *reaper) turn(ctx context.Context) error {
 	}
 	dead, err := r.look(ctx)
 	if err != nil {
-		if f := fateOf(err); f == fateLost || f == fateAway {
+		if f := fateOf(err); f == fateLost || f == fateAway || f == fateMoved {
 			return nil // the beat fails for the same reason, and tells
 		}
 		return err
@@ -118,7 +117,7 @@ func (r *reaper) look(ctx context.Context) ([]corpse, error) {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
 	g := r.store.lease.grant.Load()
-	pipe := r.client.Pipeline()
+	pipe := r.store.control().Pipeline()
 	due := pipe.ZRangeByScore(ctx, r.store.keys.nodesDue(), &redis.ZRangeBy{
 		Min: "-inf", Max: strconv.FormatInt(g.upper(r.store.clock()), 10),
 	})
@@ -154,8 +153,8 @@ func (r *reaper) look(ctx context.Context) ([]corpse, error) {
 // nobody's.
 func (r *reaper) judge(ctx context.Context, stamp string) (corpse, error) {
 	k := r.store.keys
-	reply, err := call(ctx, r.client, r.condemn, []string{k.lease(stamp), k.registry(), k.nodesDue(), k.reaping()},
-		stamp, r.store.opts.ClockSkew.Milliseconds(), claimTime.Milliseconds())
+	reply, err := r.store.call(ctx, r.condemn, []string{k.lease(stamp), k.registry(), k.nodesDue(), k.reaping()},
+		stamp, r.store.lease.skewTime().Milliseconds(), claimTime.Milliseconds())
 	if err != nil {
 		return corpse{}, fmt.Errorf("condemn %s: %w", stamp, err)
 	}
@@ -164,7 +163,7 @@ func (r *reaper) judge(ctx context.Context, stamp string) (corpse, error) {
 		return corpse{}, nil
 	}
 	// Somebody may have been quicker, by consent too: what counts is written.
-	value, err := r.client.HGet(ctx, k.reaping(), stamp).Result()
+	value, err := r.store.control().HGet(ctx, k.reaping(), stamp).Result()
 	if errors.Is(err, redis.Nil) {
 		return corpse{}, nil // and buried already
 	} else if err != nil {
@@ -232,7 +231,7 @@ func (r *reaper) now() int64 { return r.store.lease.grant.Load().lower(r.store.c
 func (r *reaper) left(ctx context.Context, c corpse) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
-	pipe := r.client.Pipeline()
+	pipe := r.store.control().Pipeline()
 	indexes := make([]*redis.IntCmd, shards)
 	for shard := range indexes {
 		indexes[shard] = pipe.HLen(ctx, r.store.keys.node(shard, c.stamp))
@@ -258,7 +257,7 @@ func (r *reaper) empty(ctx context.Context, c corpse, left []int) error {
 			return err
 		}
 		sending, cancel := context.WithTimeout(ctx, opLife)
-		for _, result := range callAll(sending, r.client, r.orphan, calls) {
+		for _, result := range r.store.callAll(sending, r.orphan, calls) {
 			if err := result.Err(); err != nil {
 				cancel()
 				return fmt.Errorf("begin the graces of %s: %w", c.stamp, err)
@@ -275,7 +274,7 @@ func (r *reaper) empty(ctx context.Context, c corpse, left []int) error {
 func (r *reaper) scan(ctx context.Context, c corpse, left []int) (calls []request, more []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
-	pipe := r.client.Pipeline()
+	pipe := r.store.control().Pipeline()
 	pages := make([]*redis.ScanCmd, len(left))
 	for i, shard := range left {
 		// From the beginning each time: what was read is taken out.
@@ -324,7 +323,7 @@ func (r *reaper) request(c corpse, shard int, list []string) request {
 func (r *reaper) burial(ctx context.Context, c corpse) error {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
-	buried, err := call(ctx, r.client, r.bury, []string{r.store.keys.reaping(), r.store.keys.nodesDue()}, c.stamp)
+	buried, err := r.store.call(ctx, r.bury, []string{r.store.keys.reaping(), r.store.keys.nodesDue()}, c.stamp)
 	if err != nil {
 		return fmt.Errorf("bury %s: %w", c.stamp, err)
 	}

@@ -29,31 +29,50 @@ const lookBackChunk = 1000
 
 // lookBack looks for connections that were taken while nobody could tell. What
 // it began for an earlier subscription is of no use then.
-func (c *ctl) lookBack() {
-	c.round++
-	c.moved = 0
-	round := c.round
-	c.f.edge.Connections(func(held []presence.Held) {
-		c.f.post(func() { c.lookAt(round, held) })
+func (u *upstream) lookBack() {
+	h := &u.heard
+	h.round++
+	h.moved = 0
+	round := h.round
+	u.f.edge.Connections(func(held []presence.Held) {
+		u.f.post(func() { u.lookAt(round, u.ofShards(held)) })
 	})
 }
 
+// ofShards returns those of the connections whose shards are on this master.
+func (u *upstream) ofShards(held []presence.Held) []presence.Held {
+	if len(u.heard.shards) == shards {
+		return held
+	}
+	var here [shards]bool
+	for _, s := range u.heard.shards {
+		here[s.shard] = true
+	}
+	var own []presence.Held
+	for _, h := range held {
+		if here[h.Conn.Shard()] {
+			own = append(own, h)
+		}
+	}
+	return own
+}
+
 // lookAt looks at the next connections; behind the last, probes are sent again.
-func (c *ctl) lookAt(round int, held []presence.Held) {
-	if round != c.round {
+func (u *upstream) lookAt(round int, held []presence.Held) {
+	if round != u.heard.round {
 		return
 	}
 	if len(held) == 0 {
-		c.looked(round)
+		u.looked(round)
 		return
 	}
 	chunk := held[:min(len(held), lookBackChunk)]
-	f := c.f
+	f := u.f
 	f.beside(func(ctx context.Context) func() {
 		ctx, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
 		sessions := make([]*redis.SliceCmd, len(chunk))
-		pipe := f.client.Pipeline()
+		pipe := f.client().Pipeline()
 		for i, h := range chunk {
 			sessions[i] = pipe.HMGet(ctx, f.keys.session(h.Conn), "inc", "node")
 		}
@@ -62,63 +81,67 @@ func (c *ctl) lookAt(round int, held []presence.Held) {
 		if errors.As(err, &refusal) {
 			err = nil
 		}
-		return func() { c.haveLooked(round, held, sessions, err) }
+		return func() { u.haveLooked(round, held, sessions, err) }
 	})
 }
 
-func (c *ctl) haveLooked(round int, held []presence.Held, sessions []*redis.SliceCmd, err error) {
-	if round != c.round {
+func (u *upstream) haveLooked(round int, held []presence.Held, sessions []*redis.SliceCmd, err error) {
+	if round != u.heard.round {
 		return
 	}
 	for i, s := range sessions {
 		if err == nil && s.Err() == nil {
-			c.compare(held[i], s.Val())
-		} else if err == nil && c.f.refusedAll(s.Err()) {
+			u.compare(held[i], s.Val())
+		} else if err == nil && u.f.refusedAll(s.Err()) {
 			err = s.Err()
 		}
 	}
 	if err != nil {
-		c.f.complainOf("could not look for connections that were taken, trying again", err)
-		c.f.after(checkRetry, func() { c.lookAt(round, held) })
+		u.f.complainAt(u, "could not look for connections that were taken, trying again", err)
+		u.f.after(checkRetry, func() { u.lookAt(round, held) })
 		return
 	}
-	c.lookAt(round, held[len(sessions):])
+	u.lookAt(round, held[len(sessions):])
 }
 
 // looked ends the look back. The edge answers behind what it was told, so that
 // nothing of a connection that moved is on its way to Redis when a probe counts.
-func (c *ctl) looked(round int) {
-	if c.moved == 0 {
-		c.sure = true
+func (u *upstream) looked(round int) {
+	h := &u.heard
+	if h.moved == 0 {
+		h.sure = true
 		return
 	}
-	c.moved = 0
-	c.f.edge.Connections(func([]presence.Held) {
-		c.f.post(func() { c.sure = c.sure || round == c.round })
+	h.moved = 0
+	u.f.edge.Connections(func([]presence.Held) {
+		u.f.post(func() { h.sure = h.sure || round == h.round })
 	})
 }
 
 // refusedAll reports whether an answer is not of one key but of a server that
 // answers nothing just now: loading its data, say.
-func (f *feed) refusedAll(err error) bool { return fateOf(err) == fateAway }
+func (f *feed) refusedAll(err error) bool {
+	how := fateOf(err)
+	return how == fateAway || how == fateMoved
+}
 
 // compare tells the edge when a session is another node's now.
-func (c *ctl) compare(h presence.Held, session []any) {
+func (u *upstream) compare(h presence.Held, session []any) {
 	text, _ := session[0].(string)
 	node, there := session[1].(string)
 	inc, ok := parseDecimal([]byte(text))
-	if !there || !ok || c.own(node) || inc < h.Inc {
+	if !there || !ok || u.f.ctl.own(node) || inc < h.Inc {
 		return
 	}
-	c.f.log.Info("a connection was taken over while this node could not be told", "conn", h.Conn.String())
-	c.moved++
-	c.f.taken(h.Conn, max(inc, h.Inc+1))
+	u.f.log.Info("a connection was taken over while this node could not be told", "conn", h.Conn.String())
+	u.heard.moved++
+	u.f.taken(h.Conn, max(inc, h.Inc+1))
 }
 
-// complainOf logs what comes in crowds and is not of a room: one line a second.
-func (f *feed) complainOf(what string, err error) {
+// complainAt logs what comes in crowds and is of one master: one line a second.
+func (f *feed) complainAt(u *upstream, what string, err error) {
 	if now := time.Now(); now.Sub(f.complained) > time.Second {
 		f.complained = now
-		f.log.Warn(what, "master", f.master, "err", err)
+		f.log.Warn(what, "master", u.name, "err", err)
 	}
 }

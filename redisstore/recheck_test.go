@@ -32,18 +32,18 @@ func TestConnectionThatWasTakenWhileTheLinkWasBrokenIsFound(t *testing.T) {
 		edge.held = append(edge.held, presence.Held{Conn: conn(n), Inc: 10})
 	}
 	edge.hold = make(chan struct{})
-	before := r.probeBack.Load()
+	before := r.ups[0].probeBack.Load()
 
 	r.cutLink()
-	r.until("all notices are subscribed", r.ctl.heard)
+	r.until("all notices are subscribed", r.ups[0].hears)
 	r.probe(1)
 	r.onLoop(func() {
-		if r.ctl.sure || len(r.ctl.probes) > 0 || r.probeBack.Load() != before {
+		if r.ups[0].heard.sure || len(r.ups[0].heard.probes) > 0 || r.ups[0].probeBack.Load() != before {
 			t.Error("a probe counts before the connections were looked at")
 		}
 	})
 	close(edge.hold)
-	r.until("the connections were looked at", func() bool { return r.ctl.sure })
+	r.until("the connections were looked at", func() bool { return r.ups[0].heard.sure })
 	want := []presence.Held{{Conn: conn(2), Inc: 12}, {Conn: conn(3), Inc: 11}}
 	got := []presence.Held{edge.next(t), edge.next(t)}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -53,7 +53,7 @@ func TestConnectionThatWasTakenWhileTheLinkWasBrokenIsFound(t *testing.T) {
 		t.Errorf("%d more were taken", n)
 	}
 	r.probe(2)
-	r.until("the probe is back", func() bool { return r.probeBack.Load() > before })
+	r.until("the probe is back", func() bool { return r.ups[0].probeBack.Load() > before })
 }
 
 func TestLookBackIsDoneInChunks(t *testing.T) {
@@ -68,7 +68,7 @@ func TestLookBackIsDoneInChunks(t *testing.T) {
 	if got, want := edge.next(t), (presence.Held{Conn: last, Inc: 11}); got != want {
 		t.Errorf("taken is %+v, want %+v", got, want)
 	}
-	r.until("the connections were looked at", func() bool { return r.ctl.sure })
+	r.until("the connections were looked at", func() bool { return r.ups[0].heard.sure })
 }
 
 // TestLookBackForEndedNotices: Redis ends one of the subscriptions. The probes,
@@ -80,13 +80,13 @@ func TestLookBackForEndedNotices(t *testing.T) {
 	edge.held = []presence.Held{{Conn: c, Inc: 10}}
 	edge.hold = make(chan struct{})
 	r.onLoop(func() { // behind the feed's back: the answer is one that nobody expects
-		r.link.send(command{verbUnsubscribe, r.feed.keys.ctl(c.Shard(), "n1.1")})
+		r.ups[0].link.send(command{verb: verbUnsubscribe, arg: r.feed.keys.ctl(c.Shard(), "n1.1")})
 	})
-	r.until("it is noticed", func() bool { return !r.ctl.sure })
-	r.until("it is subscribed again", r.ctl.heard)
+	r.until("it is noticed", func() bool { return !r.ups[0].heard.sure })
+	r.until("it is subscribed again", r.ups[0].hears)
 	r.probe(1)
 	r.onLoop(func() {
-		if r.ctl.sure || len(r.ctl.probes) > 0 {
+		if r.ups[0].heard.sure || len(r.ups[0].heard.probes) > 0 {
 			t.Error("a probe counts before the connections were looked at")
 		}
 	})
@@ -94,7 +94,7 @@ func TestLookBackForEndedNotices(t *testing.T) {
 	if got, want := edge.next(t), (presence.Held{Conn: c, Inc: 11}); got != want {
 		t.Errorf("taken is %+v, want %+v", got, want)
 	}
-	r.until("the connections were looked at", func() bool { return r.ctl.sure })
+	r.until("the connections were looked at", func() bool { return r.ups[0].heard.sure })
 }
 
 func TestLookBackIsDoneAgainUntilRedisAnswers(t *testing.T) {
@@ -103,13 +103,13 @@ func TestLookBackIsDoneAgainUntilRedisAnswers(t *testing.T) {
 	r.session(c, 11, "n2.1")
 	edge.held = []presence.Held{{Conn: c, Inc: 10}}
 	r.onLoop(func() {
-		r.ctl.sure = false
-		r.ctl.round++
-		r.ctl.haveLooked(r.ctl.round, edge.held, nil, errDeaf)
-		if r.ctl.sure {
+		r.ups[0].heard.sure = false
+		r.ups[0].heard.round++
+		r.ups[0].haveLooked(r.ups[0].heard.round, edge.held, nil, errDeaf)
+		if r.ups[0].heard.sure {
 			t.Error("the connections count as looked at")
 		}
 	})
 	edge.next(t)
-	r.until("the connections were looked at", func() bool { return r.ctl.sure })
+	r.until("the connections were looked at", func() bool { return r.ups[0].heard.sure })
 }

@@ -239,7 +239,7 @@ func condemned(t *testing.T, grace time.Duration, rooms ...string) (a, b *Store,
 	c.enter(t, a, rooms...)
 	var dead corpse
 	for dead.stamp == "" { // unless it beats in between
-		lapse(t, b.control, b.keys, "n1.1")
+		lapse(t, direct(b), b.keys, "n1.1")
 		var err error
 		if dead, err = b.reaper.judge(t.Context(), "n1.1"); err != nil {
 			t.Fatal(err)
@@ -260,14 +260,14 @@ func condemned(t *testing.T, grace time.Duration, rooms ...string) (a, b *Store,
 func TestACondemnedNodeTakesItsConnectionsBack(t *testing.T) {
 	t.Parallel()
 	a, b, c := condemned(t, time.Minute, "lobby")
-	seen := listen(t, b.control, b.keys, "lobby")
+	seen := listen(t, direct(b), b.keys, "lobby")
 	op := fails(t, a, c.op(presence.OpUpdate, "lobby"), presence.CodeFenced)
 	if !op.Ended {
 		t.Error("an operation under the old stamp does not say that it has ended")
 	}
 	inc := c.inc
 	holds := c.reclaimed(t, a, hold("lobby"))
-	m := c.member(t, a.control, a.keys, "lobby")
+	m := c.member(t, direct(a), a.keys, "lobby")
 	if c.inc <= inc || m == nil || m.Inc != c.inc || m.Node != "n1.2" || holds[0].Revision != m.Revision {
 		t.Errorf("reclaimed with %d after %d, member %+v, holds %+v", c.inc, inc, m, holds)
 	}
@@ -282,8 +282,8 @@ func TestACondemnedNodeTakesItsConnectionsBack(t *testing.T) {
 func TestACondemnedNodeJoinsAgainWhoLeft(t *testing.T) {
 	t.Parallel()
 	a, b, c := condemned(t, 10*time.Millisecond, "lobby")
-	awaitThat(t, "its memberships have ended", func() bool { return c.session(t, b.control, b.keys)["state"] == "away" })
-	seen := listen(t, b.control, b.keys, "lobby")
+	awaitThat(t, "its memberships have ended", func() bool { return c.session(t, direct(b), b.keys)["state"] == "away" })
+	seen := listen(t, direct(b), b.keys, "lobby")
 	holds := c.reclaimed(t, a, hold("lobby"))
 	all := seen.await(t, "the join", func(all []presence.Event) bool { return len(all) == 1 })
 	if e := all[0]; e.Kind != presence.KindJoin || e.Revision != holds[0].Revision || e.Inc != c.inc {
@@ -303,7 +303,7 @@ func TestACondemnedNodeForgetsWhoWentToAnother(t *testing.T) {
 	if !op.Ended {
 		t.Error("the node is not told to forget the socket")
 	}
-	if got := c.session(t, b.control, b.keys); got["node"] != "n2.1" || c.member(t, b.control, b.keys, "lobby").Inc != c.inc {
+	if got := c.session(t, direct(b), b.keys); got["node"] != "n2.1" || c.member(t, direct(b), b.keys, "lobby").Inc != c.inc {
 		t.Errorf("the other node's session became %v", got)
 	}
 	if n := testutil.ToFloat64(a.metrics.Reclaims.WithLabelValues("taken")); n != 1 {
@@ -316,7 +316,7 @@ func TestACondemnedNodeForgetsWhoWentToAnother(t *testing.T) {
 func lostStamp(t *testing.T, s *Store) {
 	t.Helper()
 	stamp, edge := s.Stamp(), attach(s)
-	if err := s.control.HDel(t.Context(), s.keys.registry(), stamp).Err(); err != nil {
+	if err := direct(s).HDel(t.Context(), s.keys.registry(), stamp).Err(); err != nil {
 		t.Fatal(err)
 	}
 	s.lease.hurry()

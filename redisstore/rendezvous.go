@@ -36,7 +36,7 @@ func (s *Store) readLineup(ctx context.Context) (*lineup, error) {
 	ctx, cancel := context.WithTimeout(ctx, opLife)
 	defer cancel()
 	grant := s.lease.grant.Load()
-	pipe := s.control.Pipeline()
+	pipe := s.control().Pipeline()
 	registry := pipe.HGetAll(ctx, s.keys.registry())
 	// The lease's key and this score are set in one step, so that one command
 	// tells whose lease is held.

@@ -72,7 +72,7 @@ func (r *hosted) settled(w *waiter, do func()) {
 			do()
 		}
 	}
-	r.f.barrier(once)
+	r.sub.up.barrier(once)
 	r.f.after(askTime, once) // the link may end before
 }
 
@@ -208,11 +208,20 @@ func parseAccount(text string) (a account, err error) {
 // answerReplay answers what another node asks: what was told in the room after
 // handed, or (0) after what the connection's old socket was handed.
 func (f *feed) answerReplay(q asked, room roomID, handed presence.Revision) {
-	if handed > 0 {
+	answer := func() {
+		if handed == 0 {
+			f.recall(q.conn, room, func(handed presence.Revision) { f.answer(q, f.account(room, handed)) })
+			return
+		}
 		f.answer(q, f.account(room, handed))
+	}
+	// Whoever asks has read the room, and what it read must have been told here
+	// too. Where room and connection are on one master the question came behind it.
+	if r := f.rooms[room]; r != nil && r.sub.up != f.ctl.shards[q.conn.Shard()].sub.up {
+		r.sub.up.barrier(answer)
 		return
 	}
-	f.recall(q.conn, room, func(handed presence.Revision) { f.answer(q, f.account(room, handed)) })
+	answer()
 }
 
 func (f *feed) account(room roomID, handed presence.Revision) []byte {

@@ -95,7 +95,7 @@ func untilLoop(t testing.TB, s *Store, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited until %s", what)
 		}
-		_ = s.control.Ping(t.Context()).Err() // only to pass the time
+		_ = direct(s).Ping(t.Context()).Err() // only to pass the time
 		loopOf(t, s, func() { yes = ok() })
 	}
 }
@@ -479,7 +479,7 @@ func TestReplayAfterTheLinksBroke(t *testing.T) {
 		before := members()
 		untilLoop(t, a, "the room is quiet", func() bool {
 			r := a.feed.rooms[roomID{app, "a"}]
-			return a.feed.ctl.sure && !r.reading && r.replica.last == before.Revision
+			return a.feed.ups[0].heard.sure && !r.reading && r.replica.last == before.Revision
 		})
 		stir(t, a, "a", 4)
 		if _, err := redistest.KillPubSub(t.Context(), rdb); err != nil {
@@ -489,7 +489,7 @@ func TestReplayAfterTheLinksBroke(t *testing.T) {
 		must(t, a, stay.op(presence.OpUpdate, "a"))
 		after := members()
 		for _, s := range []*Store{a, b} {
-			untilLoop(t, s, "the notices are heard", func() bool { return s.feed.ctl.sure })
+			untilLoop(t, s, "the notices are heard", func() bool { return s.feed.ups[0].heard.sure })
 			untilLoop(t, s, "all was told", func() bool {
 				r := s.feed.rooms[roomID{app, "a"}]
 				return r == nil || r.replica.last == after.Revision && !r.reading

@@ -69,9 +69,9 @@ func TestResumesAreBounded(t *testing.T) {
 		}
 	}
 	awaitDepartures(t, s)
-	s.lanes[0].mu.Lock()
-	waiting := s.lanes[0].waiting
-	s.lanes[0].mu.Unlock()
+	laneOf(s).mu.Lock()
+	waiting := laneOf(s).waiting
+	laneOf(s).mu.Unlock()
 	if waiting != 0 {
 		t.Errorf("%d operations count as waiting, and none is", waiting)
 	}
@@ -135,7 +135,7 @@ func TestAResumeIsUndoneThoughItsLastSocketHadMore(t *testing.T) {
 	o := make(outcomes, 2)
 	op := c.resume()
 	op.Done = o
-	r := &resume{store: s, op: &op}
+	r := &resume{store: s, op: &op, lane: s.lane(&op)}
 	r.take.seen = before
 	if err := s.lane(&op).enter(); err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ type resume struct {
 	// set once
 	store  *Store
 	op     *presence.Op
+	lane   *lane // among whose operations it counts
 	began  int64 // the store's clock
 	doubts int64 // how often Redis's past was in doubt then
 
@@ -41,14 +42,15 @@ func (s *Store) resume(op *presence.Op) *presence.Error {
 	if s.settler.opening(op.Conn) {
 		return errEnding()
 	}
-	_, g, ok := s.lease.window()
-	if !ok {
+	if !s.lease.windowOf(op.Conn.Shard()) {
 		return errLapsed()
 	}
-	if err := s.lane(op).enter(); err != nil {
+	g := s.lease.grant.Load()
+	l := s.lane(op)
+	if err := l.enter(); err != nil {
 		return err
 	}
-	r := &resume{store: s, op: op, began: s.clock(), doubts: s.doubts.count.Load()}
+	r := &resume{store: s, op: op, lane: l, began: s.clock(), doubts: s.doubts.count.Load()}
 	r.take = taking{store: s, who: op, began: r.began, newest: g.upper(r.began), then: r.haveTaken}
 	may := func() bool { return !s.settler.opening(op.Conn) && !s.departures.departing(op.Conn) }
 	s.turns.enter(op.Conn, s.left(r.began), may, func(ok bool) {
@@ -70,7 +72,7 @@ func (r *resume) finish(result string, err *presence.Error) {
 
 func (r *resume) answer(result string, err *presence.Error) {
 	r.store.metrics.Resumes.WithLabelValues(result).Inc()
-	r.store.lane(r.op).exit()
+	r.lane.exit()
 	r.op.Err, r.op.Unknown, r.op.Ended = err, false, false
 	r.op.Done.OpDone(r.op)
 }
@@ -79,7 +81,7 @@ func (r *resume) answer(result string, err *presence.Error) {
 // longer can, it is detached if it did.
 func (r *resume) unknown(valid int64) {
 	r.store.metrics.Resumes.WithLabelValues("error").Inc()
-	l, conn := r.store.lane(r.op), r.op.Conn
+	l, conn := r.lane, r.op.Conn
 	l.exit()
 	l.unsettled(task{op: r.op, seen: r.take.seen}, valid)
 	r.store.turns.exit(conn)

@@ -463,7 +463,7 @@ func TestAResumeThatWasMadeAndNotAnsweredIsUndone(t *testing.T) {
 		o := make(outcomes, 2)
 		op := c.resume()
 		op.Done = o
-		r := &resume{store: s, op: &op}
+		r := &resume{store: s, op: &op, lane: s.lane(&op)}
 		r.take.seen = seen
 		if err := s.lane(&op).enter(); err != nil {
 			t.Fatal(err)
@@ -525,9 +525,9 @@ func TestAResumeOverADoubtIsUndone(t *testing.T) {
 	srv.Pause(t)
 	waits := []outcomes{submit(t, s, c.resume()), submit(t, s, gone.resume())}
 	awaitThat(t, "both are on their way", func() bool {
-		s.lanes[0].mu.Lock()
-		defer s.lanes[0].mu.Unlock()
-		return s.lanes[0].inner.len() == 0
+		laneOf(s).mu.Lock()
+		defer laneOf(s).mu.Unlock()
+		return laneOf(s).inner.len() == 0
 	})
 	s.doubts.count.Add(1)
 	srv.Resume(t)

@@ -23,7 +23,7 @@ import (
 // three round trips, and more where connections are left.
 func (l *lease) retire(ctx context.Context) error {
 	stamp := l.grant.Load().stamp
-	reply, err := call(ctx, l.client, l.scripts.retire,
+	reply, err := l.store.call(ctx, l.scripts.retire,
 		[]string{l.keys.lease(stamp), l.keys.registry(), l.keys.nodesDue(), l.keys.reaping()},
 		stamp, 0, claimTime.Milliseconds())
 	if err != nil {
@@ -68,7 +68,7 @@ func (l *lease) retireWithin(ctx context.Context) error {
 // endDrain lets the next node drain, if it is this one that may now.
 func (s *Store) endDrain(ctx context.Context) error {
 	key, stamp := s.keys.draining(), s.Stamp()
-	err := s.control.Watch(ctx, func(tx *redis.Tx) error {
+	err := s.control().Watch(ctx, func(tx *redis.Tx) error {
 		holder, err := tx.Get(ctx, key).Result()
 		if err != nil || holder != stamp {
 			return err

@@ -28,7 +28,7 @@ func newScript(name string) script {
 // loadScripts makes Redis know every script. Scripts are not replicated: after
 // a restart or a failover they are gone, and a call answers NOSCRIPT. It
 // blocks for one round trip.
-func loadScripts(ctx context.Context, client *redis.Client) error {
+func loadScripts(ctx context.Context, client redis.UniversalClient) error {
 	pipe := client.Pipeline()
 	all := scripts.All()
 	loads := make([]*redis.StringCmd, len(all))
@@ -47,16 +47,16 @@ func loadScripts(ctx context.Context, client *redis.Client) error {
 }
 
 // call runs one script by itself, for those that do not go through a lane. It
-// blocks for a round trip, two when Redis has forgotten the script.
-func call(ctx context.Context, client *redis.Client, s script, keys []string, args ...any) (any, error) {
-	reply, err := client.EvalSha(ctx, s.sha, keys, args...).Result()
+// blocks for a round trip, some more when a master has forgotten the script.
+func (s *Store) call(ctx context.Context, sc script, keys []string, args ...any) (any, error) {
+	reply, err := s.control().EvalSha(ctx, sc.sha, keys, args...).Result()
 	if fateOf(err) != fateNoScript {
 		return reply, err
 	}
-	if err := loadScripts(ctx, client); err != nil {
+	if err := s.masters.load(ctx); err != nil {
 		return nil, err
 	}
-	return client.EvalSha(ctx, s.sha, keys, args...).Result()
+	return s.control().EvalSha(ctx, sc.sha, keys, args...).Result()
 }
 
 // fate says how a whole call ended, for what it carried.
@@ -69,6 +69,7 @@ const (
 	fateFencedInc               // refused: somebody took the connection over
 	fateMemory                  // refused: Redis is out of memory
 	fateAway                    // refused: Redis cannot serve just now
+	fateMoved                   // refused: another master has the slot, or gets it just now
 	fateBroken                  // refused: a key of ours holds something else
 	fateFailed                  // an error in the middle: may have taken effect
 	fateLost                    // no answer: may have taken effect, now or later
@@ -84,6 +85,9 @@ var refusals = []struct {
 	{"FENCED", fateFencedInc},
 	{"BROKEN", fateBroken},
 	{"OOM", fateMemory},
+	{"MOVED", fateMoved},
+	{"ASK ", fateMoved},
+	{"TRYAGAIN", fateMoved},
 	{"LOADING", fateAway},
 	{"EXECABORT", fateAway}, // a MULTI while Redis loads its data
 	{"BUSY", fateAway},
@@ -92,7 +96,6 @@ var refusals = []struct {
 	{"NOREPLICAS", fateAway},
 	{"MISCONF", fateAway},
 	{"CLUSTERDOWN", fateAway},
-	{"TRYAGAIN", fateAway},
 	{"NOAUTH", fateAway},
 	{"WRONGPASS", fateAway},
 	{"NOPERM", fateAway},
@@ -193,7 +196,7 @@ func fateError(op *presence.Op, f fate, text string) *presence.Error {
 		return presence.Errorf(presence.CodeFenced, "the connection is no longer this node's")
 	case fateMemory:
 		return presence.Errorf(presence.CodeUnavailable, "Redis is out of memory; only leaving works")
-	case fateAway, fateNoScript:
+	case fateAway, fateNoScript, fateMoved:
 		word, _, _ := strings.Cut(text, " ")
 		return presence.Errorf(presence.CodeUnavailable, "Redis cannot serve the request now (%s)", word)
 	case fateBroken:

@@ -25,17 +25,26 @@ func TestAServerThatCannotWorkIsRefused(t *testing.T) {
 			t.Errorf("the error gives the password away: %q", err)
 		}
 	}
-	t.Run("Sentinel in the URL", func(t *testing.T) {
-		refused(t, Options{URL: "redis://:secret@localhost:26379/0?master_name=m"}, "Sentinel")
+	t.Run("one server, and Sentinel in the URL", func(t *testing.T) {
+		refused(t, Options{Mode: "single", URL: "redis://:secret@localhost:26379/0?master_name=m"}, "redis.mode says single")
 	})
-	t.Run("Cluster in the URL", func(t *testing.T) {
-		refused(t, Options{URL: "redis://:secret@localhost:7000/0?addr=localhost:7001"}, "Cluster")
+	t.Run("Sentinel, and no master in the URL", func(t *testing.T) {
+		refused(t, Options{Mode: "sentinel", URL: "redis://:secret@localhost:26379/0"}, "?master_name=")
+	})
+	t.Run("a Cluster, and Sentinel in the URL", func(t *testing.T) {
+		refused(t, Options{Mode: "cluster", URL: "redis://:secret@localhost:7000/0?master_name=m"}, "redis.mode says cluster")
+	})
+	t.Run("no such kind", func(t *testing.T) {
+		refused(t, Options{Mode: "ring", URL: "redis://:secret@localhost:7000/0"}, `redis.mode is "ring"`)
 	})
 	t.Run("no URL", func(t *testing.T) { refused(t, Options{URL: "secret"}, "redis.url") })
 	t.Run("a prefix with a brace", func(t *testing.T) {
 		refused(t, Options{URL: "redis://localhost:6379/0", Prefix: "a{b"}, "redis.prefix")
 	})
-	t.Run("a Cluster", func(t *testing.T) {
+	t.Run("a Cluster, asked for one server", func(t *testing.T) {
+		refused(t, Options{Mode: "single", URL: redistest.Start(t, "--cluster-enabled", "yes").URL()}, "runs in mode cluster")
+	})
+	t.Run("a Cluster without slots", func(t *testing.T) {
 		refused(t, Options{URL: redistest.Start(t, "--cluster-enabled", "yes").URL()}, "Cluster")
 	})
 	t.Run("a replica", func(t *testing.T) {

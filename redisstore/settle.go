@@ -55,7 +55,7 @@ func (q *settler) add(t task) {
 	q.mu.Lock()
 	// Asked inside the lock: cancel comes after depart, so either we see the
 	// departure or it sees the task.
-	if q.over || q.store.lane(t.op).departed(t.op) {
+	if q.over || q.store.departed.has(t.op) {
 		q.mu.Unlock()
 		q.giveUp(t)
 		return

@@ -172,16 +172,16 @@ func TestACallThatFailedHalfWayIsRepeatedOneByOne(t *testing.T) {
 	}
 	// All three are taken together: the writers find them at once.
 	waits := make([]outcomes, len(rooms))
-	s.lanes[0].mu.Lock()
+	laneOf(s).mu.Lock()
 	for i, room := range rooms {
 		waits[i] = make(outcomes, 1)
 		op := c.op(presence.OpJoin, room)
 		op.Done = waits[i]
-		s.lanes[0].queue.push(task{op: &op, at: s.clock()})
-		s.lanes[0].waiting++
+		laneOf(s).queue.push(task{op: &op, at: s.clock()})
+		laneOf(s).waiting++
 	}
-	s.lanes[0].filled.Signal()
-	s.lanes[0].mu.Unlock()
+	laneOf(s).filled.Signal()
+	laneOf(s).mu.Unlock()
 	for i, room := range rooms { // the repeat finds that the denied one is stored, too
 		if op := waits[i].next(t); op.Err != nil {
 			t.Errorf("join of %s: got %v, unknown %v", room, op.Err, op.Unknown)

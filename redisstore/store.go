@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	presence "presencesets"
 	"presencesets/metrics"
 )
@@ -29,7 +27,7 @@ type Options struct {
 
 	LeaseTTL  time.Duration // how long a node may write after its last beat. 6 s
 	LeaseBeat time.Duration // how often the lease is renewed. 2 s
-	ClockSkew time.Duration // how far the clocks of several masters may differ; with one it counts as 0
+	ClockSkew time.Duration // how far the clocks of several masters may differ; with one it counts as 0. 500 ms
 	Retention time.Duration // for how long the rooms of a lost connection can be resumed after its memberships ended
 
 	Grace        time.Duration // the longest grace of a lost socket: for so long missed events are kept. 10 s
@@ -55,11 +53,7 @@ type Store struct {
 	metrics *metrics.Metrics
 	meters  *meters
 	start   time.Time
-	master  string        // its address, the metrics' label
-	client  *redis.Client // for the lanes
-	control *redis.Client // for the lease and the due list
-	forFeed *redis.Client
-	expired *redis.Client // for notices of expired keys
+	masters *masters
 	scripts struct {
 		open, resume, track, untrack, close, detach, claim, finish script
 		join, update, leave, adopt, assert, mark                   script
@@ -67,7 +61,6 @@ type Store struct {
 
 	edge presence.Edge // whose connections these are, see Attach
 
-	lanes      []*lane // one a master
 	feed       *feed
 	lease      *lease
 	settler    *settler
@@ -90,34 +83,27 @@ type Store struct {
 	draining atomic.Bool
 	lineup   atomic.Pointer[lineup] // nil before the first look
 	sessions atomic.Int64           // opened and not departed
+	highest  atomic.Int64           // highest validUntil that was sent, Redis ms
+
+	departed departedSet
 }
 
 // Open connects to Redis, checks that it can serve, makes it know our
 // scripts, takes a stamp and its first lease, and starts the goroutines that
 // Close ends. It blocks until operations can be submitted, at most 5 s.
 //
-// Its errors say what to change: a wrong URL, a version below 7.0, a Cluster
-// or Sentinel, a replica, keys of a newer program.
+// Its errors say what to change: a wrong URL, a version below 7.0, another kind
+// of Redis than the settings say, a replica, keys of a newer program.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
 	quiet()
-	opts, err := clientOptions(o)
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
 		opts: o, keys: keys{prefix: o.Prefix}, log: o.Log, metrics: o.Metrics, meters: newMeters(o.Metrics),
-		start: time.Now(), master: opts.Addr, edge: new(edge),
-		control: newClient(opts, o.NodeID, "control", 4),
-		forFeed: newClient(opts, o.NodeID, "", 36), // its link is presence-<node>-feed
-		expired: newClient(opts, o.NodeID, "expired", 1),
+		start: time.Now(), edge: new(edge),
 	}
-	s.assemble()
-	lanes := *opts
-	lanes.OnConnect = s.lease.sameServer
-	s.client = newClient(&lanes, o.NodeID, "lane", laneWriters)
+	s.masters = newMasters(s)
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
@@ -140,7 +126,9 @@ func (o *Options) fill() error {
 	if strings.ContainsAny(o.Prefix, "{} ") {
 		return fmt.Errorf("redis.prefix is %q; want no brace and no space", o.Prefix)
 	}
-	o.ClockSkew = 0 // one master: one clock
+	if o.ClockSkew == 0 {
+		o.ClockSkew = 500 * time.Millisecond
+	}
 	if o.Prefix == "" {
 		o.Prefix = "presence"
 	}
@@ -181,30 +169,36 @@ func (s *Store) assemble() {
 	all.close, all.detach, all.claim, all.finish = newScript("close"), newScript("detach"), newScript("claim"), newScript("finish")
 	all.join, all.update, all.leave = newScript("join"), newScript("update"), newScript("leave")
 	all.adopt, all.assert, all.mark = newScript("adopt"), newScript("assert"), newScript("mark")
-	s.lanes = []*lane{newLane(s)}
-	s.metrics.LaneLimit.Set(float64(laneLimit * len(s.lanes)))
-	s.feed = newFeed(s.forFeed, s.keys, s.log, s.metrics, s)
-	s.feed.edge = s.edge
+	t := s.masters.now.Load()
+	s.feed = newFeed(s.control, source{t.all[0].name, t.all[0].forFeed}, s.keys, s.log, s.metrics, s)
+	s.feed.edge, s.feed.moved = s.edge, s.masters.hurry
 	s.feed.retain(max(s.opts.Grace, s.opts.DrainGrace), s.opts.ReplayEvents, s.opts.ReplayBytes)
 	s.settler = newSettler(s)
 	s.departures, s.graces = newDepartures(s), newGraces()
 	s.turns, s.fences, s.doubts, s.reclaims = newTurns(), newFences(s), newDoubts(s), newReclaims(s)
 	s.lease = newLease(s)
 	s.claimer, s.reaper = newClaimer(s), newReaper(s)
+	s.masters.follow(t)
 }
 
 // connect does what must work before anything runs.
 func (s *Store) connect(ctx context.Context) error {
-	if err := s.inspect(ctx); err != nil {
+	if err := s.dial(ctx); err != nil {
 		return err
 	}
-	if err := loadScripts(ctx, s.control); err != nil {
+	if _, err := s.masters.read(ctx); err != nil {
+		return err
+	}
+	s.assemble()
+	if err := s.inspect(ctx); err != nil {
 		return err
 	}
 	if err := s.lease.register(ctx); err != nil {
 		return err
 	}
-	s.lease.observe(nil)
+	for _, m := range s.masters.now.Load().all {
+		s.lease.observe(m, nil)
+	}
 	return nil
 }
 
@@ -214,15 +208,14 @@ func (s *Store) run() {
 	feedCtx, stopFeed := context.WithCancel(context.Background())
 	s.stop, s.stopFeed = stop, stopFeed
 	s.feeding.Go(func() { s.feed.run(feedCtx) })
-	for _, l := range s.lanes {
-		l.start()
+	for _, m := range s.masters.now.Load().all {
+		m.start()
 	}
-	n := notices{store: s, client: s.expired, ring: s.claimer.ring, lost: s.reaper.ring}
+	s.running.Go(func() { s.masters.run(ctx) })
 	s.running.Go(func() { s.lease.run(ctx) })
 	s.running.Go(func() { s.settler.run(ctx) })
 	s.running.Go(func() { s.fences.run(ctx) })
 	s.running.Go(func() { s.departures.run(ctx) })
-	s.running.Go(func() { n.run(ctx) })
 	s.running.Go(func() { s.claimer.run(ctx) })
 	s.running.Go(func() { s.reaper.run(ctx) })
 }
@@ -232,7 +225,7 @@ func (s *Store) run() {
 func (s *Store) awaitProbe(ctx context.Context) error {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, probePause) {
 		s.feed.probe(s.lease.probes.Add(1)) // no sooner than it is subscribed does one go out
-		if _, _, ok := s.lease.window(); ok {
+		if _, _, ok := s.lease.window(); ok && s.feed.probeAge() < startTime {
 			return nil
 		}
 		select {
@@ -248,7 +241,7 @@ func (s *Store) clock() int64 { return int64(time.Since(s.start)) }
 
 // lane is the one that op takes: that of the master which has the slot of its
 // room or, for a session's operation, of its connection's shard.
-func (s *Store) lane(*presence.Op) *lane { return s.lanes[0] }
+func (s *Store) lane(op *presence.Op) *lane { return s.masters.of(op).lane }
 
 // Submit hands over an operation. It never blocks. Done is called when the
 // outcome is known, within 2 s, and for an outcome that is not known a second
@@ -282,10 +275,8 @@ func (s *Store) Submit(op *presence.Op) *presence.Error {
 		// taken for it.
 		return errEnding()
 	}
-	if writes(op.Kind) {
-		if _, _, ok := s.lease.window(); !ok {
-			return errLapsed()
-		}
+	if writes(op.Kind) && !s.lease.windowOf(op.Conn.Shard()) {
+		return errLapsed()
 	}
 	return s.lane(op).submit(op)
 }
@@ -348,9 +339,10 @@ func (s *Store) Close(ctx context.Context) error {
 	}
 	s.stop()
 	s.running.Wait()
-	for _, l := range s.lanes {
-		l.stop()
+	for _, m := range s.masters.now.Load().all {
+		m.halt()
 	}
+	s.masters.end()
 	s.settler.end()
 	if err := s.lease.retireWithin(ctx); err != nil {
 		errs = append(errs, err)
@@ -362,7 +354,19 @@ func (s *Store) Close(ctx context.Context) error {
 }
 
 func (s *Store) closeClients() error {
-	return errors.Join(s.client.Close(), s.control.Close(), s.forFeed.Close(), s.expired.Close())
+	var errs []error
+	if t := s.masters.now.Load(); t != nil {
+		for _, m := range t.all {
+			errs = append(errs, m.close())
+		}
+	}
+	if s.masters.cluster != nil {
+		errs = append(errs, s.masters.cluster.Close())
+	}
+	if s.masters.sentinels != nil {
+		errs = append(errs, s.masters.sentinels.close())
+	}
+	return errors.Join(errs...)
 }
 
 // readRoom reads a room as a whole; it blocks for a round trip, or until ctx

@@ -217,9 +217,9 @@ func TestReadersOfARoomShareReadsButNotSlices(t *testing.T) {
 		}
 		op.Snapshot.Members[0].Node = "mine" // no other reader's, says the race detector
 	}
-	s.lanes[0].mu.Lock()
-	n := len(s.lanes[0].reads)
-	s.lanes[0].mu.Unlock()
+	laneOf(s).mu.Lock()
+	n := len(laneOf(s).reads)
+	laneOf(s).mu.Unlock()
 	if n != 0 {
 		t.Errorf("%d reads are still noted", n)
 	}
