@@ -11,7 +11,7 @@ const (
 	OpOpen          OpKind = iota + 1 // make a session: Conn, Key, Client, Grace, Secret → NewInc
 	OpTrack                           // list or change a room in the session: Track, MaxRooms
 	OpUntrack                         // take a room out of the session's list
-	OpJoin                            // become a member or replace the data: Client, Data, MaxMembers → Revision
+	OpJoin                            // become a member or replace the data: Client, Data, MaxMembers → Revision, At
 	OpUpdate                          // replace a member's data → Revision
 	OpLeave                           // end a membership: Reason, Data → Revision, 0 when not a member
 	OpMembers                         // read a room → Snapshot
@@ -99,6 +99,7 @@ type Op struct {
 	Ended    bool      // Err is set: the connection is no longer this node's, so nothing of it can succeed any more
 	Unknown  bool      // Err is set, but the operation may still take effect: Done comes again when that is settled
 	Revision Revision  // of the change, or at which the answer is true; 0: nothing changed, or empty room
+	At       int64     // OpJoin: Unix milliseconds of the membership's first join, Redis's clock; 0: not known
 	NewInc   int64     // OpOpen, OpResume, OpReclaim
 	Restored *Restored // OpResume: what the connection was; nil: it is new
 	Replayed []*Event  // OpWatch with Replay: what was missed, in the order in which it is told, nothing above Revision
@@ -147,6 +148,7 @@ type Listed struct {
 	Handed   Revision // of the last event that the lost socket was handed; 0: not known; 1: the room was empty
 	Member   bool     // its membership goes on, without any event
 	Revision Revision // of the member
+	At       int64    // of the member: Unix milliseconds of its first join
 	Data     []byte   // of the member, JSON; nil when none was sent
 }
 
@@ -155,10 +157,12 @@ type Hold struct {
 	Room  string
 	Track string // the session's entry, `FLAG REV SUBS`
 	// Member: a join was acknowledged and no leave since. Then ClientJSON
-	// and Data are what the members' hash must hold.
+	// and Data are what the members' hash must hold. At is that of the join's
+	// answer: a member that was lost goes on as the one that it was. 0: not known.
 	Member     bool
 	ClientJSON []byte
 	Data       []byte
+	At         int64 // the store changes it to that of the member which it finds
 
 	// Filled by the store.
 

@@ -207,7 +207,9 @@ func (b *batch) roomScript(r *run) {
 			b.lane.store.doubts.joining(t.op)
 		}
 		switch r.kind {
-		case presence.OpJoin, presence.OpUpdate, opAssert:
+		case opAssert:
+			b.put(b.id(t.op), b.number(t.op.Inc), b.number(t.op.At), b.tail(t.op))
+		case presence.OpJoin, presence.OpUpdate:
 			retry := wordZero
 			if t.retry {
 				retry = wordOne

@@ -19,9 +19,11 @@ func TestWhatSomebodyFlushedIsMadeAgain(t *testing.T) {
 	edge := attach(s)
 	var all []client
 	var last presence.Revision
+	var since []int64
 	for range 30 {
 		c := connect(t, s)
 		c.enter(t, s, "lobby")
+		since = append(since, c.member(t, rdb, s.keys, "lobby").At)
 		last = must(t, s, c.op(presence.OpUpdate, "lobby")).Revision
 		all = append(all, c)
 	}
@@ -37,12 +39,14 @@ func TestWhatSomebodyFlushedIsMadeAgain(t *testing.T) {
 	for i := range all {
 		c := &all[i]
 		inc := c.inc
-		holds := c.reclaimed(t, s, hold("lobby"))
+		lost := hold("lobby")
+		lost.At = since[i]
+		holds := c.reclaimed(t, s, lost)
 		if c.inc <= inc || holds[0].Revision <= last {
 			t.Errorf("reclaimed with incarnation %d behind %d, revision %d behind %d", c.inc, inc, holds[0].Revision, last)
 		}
-		if m := c.member(t, rdb, s.keys, "lobby"); m == nil || m.Inc != c.inc || m.Node != s.Stamp() {
-			t.Errorf("the member is %+v", m)
+		if m := c.member(t, rdb, s.keys, "lobby"); m == nil || m.Inc != c.inc || m.Node != s.Stamp() || m.At != since[i] {
+			t.Errorf("the member is %+v, joined %d", m, since[i])
 		}
 	}
 	seen.quiet(t, s, len(all), "lobby")
@@ -59,5 +63,57 @@ func TestWhatSomebodyFlushedIsMadeAgain(t *testing.T) {
 		s.Depart(c.departure(presence.ReasonClosed))
 	}
 	awaitDepartures(t, s)
+	wantEmpty(t, rdb, prefix)
+}
+
+// TestWhoComesBackIsTheMemberThatItWas: whoever knew the members before finds
+// the same memberships, whichever node makes them again.
+func TestWhoComesBackIsTheMemberThatItWas(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	stores := []*Store{openStore(t, srv, prefix, "n1"), openStore(t, srv, prefix, "n2")}
+	var edges []desk
+	var all []client
+	var holds []presence.Hold
+	for _, s := range stores {
+		edges = append(edges, attach(s))
+		c, h := connect(t, s), hold("lobby")
+		must(t, s, c.op(presence.OpTrack, "lobby"))
+		h.At = must(t, s, c.op(presence.OpJoin, "lobby")).At
+		if m := c.member(t, rdb, s.keys, "lobby"); m.At != h.At || h.At == 0 {
+			t.Fatalf("the join says that it was at %d; the member is %+v", h.At, m)
+		}
+		all, holds = append(all, c), append(holds, h)
+	}
+	if err := rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range stores {
+		s.lease.hurry()
+		edges[i].told(t)
+	}
+	now, err := rdb.Time(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := listen(t, rdb, stores[0].keys, "lobby")
+	for i, s := range stores {
+		if h := all[i].reclaimed(t, s, holds[i])[0]; h.At != holds[i].At {
+			t.Errorf("the hold is since %d, want %d", h.At, holds[i].At)
+		}
+	}
+	for _, e := range seen.await(t, "both joins", func(all []presence.Event) bool { return len(all) == 2 }) {
+		if e.Kind != presence.KindJoin || e.Time < now.UnixMilli() {
+			t.Errorf("told a %s of %d, want a join of now", e.Kind, e.Time)
+		}
+	}
+	for i, s := range stores {
+		if m := all[i].member(t, rdb, s.keys, "lobby"); m == nil || m.At != holds[i].At {
+			t.Errorf("the member is %+v, want it since %d", m, holds[i].At)
+		}
+		s.Depart(all[i].departure(presence.ReasonClosed))
+		awaitDepartures(t, s)
+	}
 	wantEmpty(t, rdb, prefix)
 }

@@ -51,6 +51,9 @@ func (l *lane) deliver(t task, reply any) {
 		l.end(t, fateAnswered, nil)
 		return
 	}
+	if op.Kind == presence.OpJoin {
+		reply, op.At = joinAnswer(reply)
+	}
 	o := outcomeOf(reply)
 	if t.step != nil {
 		t.step.word = o.word
@@ -82,6 +85,17 @@ func (l *lane) deliver(t task, reply any) {
 		}
 	}
 	l.end(t, fateAnswered, nil)
+}
+
+// joinAnswer splits the answer of a join, `<rev> <at>`, into what the other room
+// scripts answer and the time of the first join. A word stays what it is.
+func joinAnswer(reply any) (any, int64) {
+	text, _ := reply.(string)
+	rev, since, _ := strings.Cut(text, " ")
+	if at, ok := parseDecimal([]byte(since)); ok {
+		return rev, at
+	}
+	return reply, 0
 }
 
 // deliverStep reads the answers that only a saga asks for.

@@ -22,8 +22,9 @@ import (
 //	          left ──▶ adopt, assert what was joined ──▶ untrack what was left
 //
 // Taking goes by the incarnation that the caller has: a socket that came since
-// is not robbed. After an `away` the memberships are asserted, which is a join:
-// their leave was told.
+// is not robbed. After an `away` the memberships are asserted, which is a join of
+// now: their leave was told. What Redis lost is asserted with the time of its first
+// join, so that it is the same membership to whoever saw that.
 //
 // Each step may be repeated, so what is not answered is begun again from the
 // first one, when nothing of it travels any more (settle.go). The caller is told
@@ -258,6 +259,9 @@ func (r *reclaim) haveTaken(k *taking) {
 		r.from, _ = parseDecimal([]byte(fields["from"]))
 		if k.state == "away" {
 			r.from = k.inc
+			for i := range r.op.Holds {
+				r.op.Holds[i].At = 0
+			}
 			if endsForGood(fields["why"]) { // since it was read
 				d := presence.Departure{App: r.op.App, Conn: r.conn, Inc: r.inc, Reason: presence.ReasonClosed}
 				r.gone()
@@ -346,7 +350,7 @@ func (r *reclaim) mend(reads []step, holds []*presence.Hold) {
 	}
 	assert := func(h *presence.Hold) {
 		st := r.step(opAssert, h.Room)
-		st.ClientJSON, st.Data = h.ClientJSON, h.Data
+		st.ClientJSON, st.Data, st.At = h.ClientJSON, h.Data, h.At
 		puts, put, r.changed = append(puts, st), append(put, h), true
 	}
 	for i, h := range holds {
@@ -361,6 +365,7 @@ func (r *reclaim) mend(reads []step, holds []*presence.Hold) {
 			r.finish("error", fateError(&reads[i].Op, fateBroken, ""), false)
 			return
 		}
+		h.At = m.At
 		same := bytes.Equal(m.Client, h.ClientJSON) && bytes.Equal(m.Data, h.Data) && (m.Data == nil) == (h.Data == nil)
 		switch {
 		case m.Inc > r.inc:
@@ -371,6 +376,7 @@ func (r *reclaim) mend(reads []step, holds []*presence.Hold) {
 			leave(h.Room, r.inc)
 		case m.Inc < r.from: // of an earlier life, whose leave was told
 			leave(h.Room, r.from-1)
+			h.At = 0
 			assert(h)
 		case !same:
 			assert(h)

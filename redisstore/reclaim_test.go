@@ -134,10 +134,11 @@ func TestWhatIsMissingIsWrittenAgain(t *testing.T) {
 		change(&m)
 		return formatMember(&m)
 	}
+	since := c.member(t, rdb, k, "join").At - 60_000 // as if it had been long
 	rdb.HDel(ctx, k.members(app, "join"), c.conn.String())
 	set("update", value("update", func(m *presence.Member) { m.Data = []byte(`"older"`) }))
 	set("inc", value("inc", func(m *presence.Member) { m.Inc -= 5; m.Node = "n0.1" }))
-	set("old", value("old", func(m *presence.Member) { m.Inc -= 9 }))
+	set("old", value("old", func(m *presence.Member) { m.Inc -= 9; m.At = since }))
 	rdb.HSet(ctx, k.session(c.conn), "from", c.inc-5) // "inc" is of this life, "old" is not
 	rdb.HDel(ctx, k.session(c.conn), roomField(app, "track"), roomField(app, "join"))
 	before := map[string]*presence.Member{}
@@ -147,6 +148,9 @@ func TestWhatIsMissingIsWrittenAgain(t *testing.T) {
 	seen := listen(t, rdb, k, rooms...)
 
 	here := []presence.Hold{hold("join"), hold("update"), hold("inc"), hold("leave"), hold("track"), hold("subs"), hold("old")}
+	for i := range here {
+		here[i].At = since // which counts where the room has no member
+	}
 	here[3].Member = false
 	here[5].Track = `p 0 {"presence":["join"]}`
 	holds := c.reclaimed(t, s, here...) // and "left" was left
@@ -167,8 +171,16 @@ func TestWhatIsMissingIsWrittenAgain(t *testing.T) {
 			t.Errorf("%s: got %+v, want a member: %v", h.Room, m, h.Member)
 		case m.Inc != c.inc || string(m.Data) != `{"n":1}` || m.Node != "n1.1" || m.Revision != h.Revision:
 			t.Errorf("%s: got %+v, hold %d says revision %d", h.Room, m, i, h.Revision)
-		case h.Room != "join" && h.Room != "old" && m.At != before[h.Room].At:
-			t.Errorf("%s: is another membership", h.Room)
+		case h.Room == "old": // its leave was told
+			if m.At == since || h.At == since {
+				t.Errorf("old: goes on as the membership of an earlier life")
+			}
+		case h.Room == "join":
+			if m.At != since || h.At != since {
+				t.Errorf("join: is since %d, the hold since %d; want %d", m.At, h.At, since)
+			}
+		case m.At != before[h.Room].At || h.At != m.At:
+			t.Errorf("%s: is since %d, the hold since %d; want %d", h.Room, m.At, h.At, before[h.Room].At)
 		}
 	}
 	if c.member(t, rdb, k, "left") != nil {

@@ -188,7 +188,7 @@ func (r *resume) haveAdopted() {
 	for i := range r.restored.Rooms {
 		room := &r.restored.Rooms[i]
 		if m, ok := members[room.Room]; ok {
-			room.Member, room.Revision, room.Data = true, m.Revision, m.Data
+			room.Member, room.Revision, room.At, room.Data = true, m.Revision, m.At, m.Data
 		}
 	}
 	r.store.askAll(old, func() {

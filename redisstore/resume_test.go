@@ -91,6 +91,7 @@ func TestALostConnectionGoesOnOnAnotherNode(t *testing.T) {
 	seen := listen(t, rdb, a.keys, "in", "out", "left")
 	c := connect(t, a)
 	c.enter(t, a, "in", "left")
+	joined := c.member(t, rdb, a.keys, "in").At
 	must(t, a, c.op(presence.OpTrack, "out"))
 	must(t, a, c.op(presence.OpLeave, "left"))
 	must(t, a, c.op(presence.OpUntrack, "left"))
@@ -111,11 +112,11 @@ func TestALostConnectionGoesOnOnAnotherNode(t *testing.T) {
 	for _, room := range was.Rooms {
 		switch room.Room {
 		case "in":
-			if !room.Member || room.Revision == 0 || string(room.Data) != `{"n":1}` || room.Handed != 77 || room.Track != "p 77 {}" {
+			if !room.Member || room.Revision == 0 || room.At != joined || string(room.Data) != `{"n":1}` || room.Handed != 77 || room.Track != "p 77 {}" {
 				t.Errorf("restored %+v", room)
 			}
 		case "out":
-			if room.Member || room.Revision != 0 || room.Handed != 0 || room.Track != "p 0 {}" {
+			if room.Member || room.Revision != 0 || room.At != 0 || room.Handed != 0 || room.Track != "p 0 {}" {
 				t.Errorf("restored %+v", room)
 			}
 		default:

@@ -64,6 +64,9 @@ func TestWhatRedisDidNotAnswerIsSettledOnce(t *testing.T) {
 		switch op.Kind {
 		case presence.OpJoin:
 			kind = presence.KindJoin
+			if m := joiner.member(t, rdb, s.keys, op.Room); m == nil || m.At != op.At {
+				t.Errorf("the join of %s says that it was at %d; the member is %+v", op.Room, op.At, m)
+			}
 		case presence.OpLeave:
 			kind = presence.KindLeave
 		}

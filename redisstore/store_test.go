@@ -15,7 +15,11 @@ func TestAConnectionJoinsUpdatesReadsAndLeaves(t *testing.T) {
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
 	s := openStore(t, srv, prefix, "n1")
 	c := connect(t, s)
-	c.enter(t, s, "lobby")
+	must(t, s, c.op(presence.OpTrack, "lobby"))
+	joined := must(t, s, c.op(presence.OpJoin, "lobby"))
+	if again := must(t, s, c.op(presence.OpJoin, "lobby")); again.At != joined.At || again.Revision != joined.Revision+1 {
+		t.Errorf("joined at revision %d since %d, and behind %d since %d", again.Revision, again.At, joined.Revision, joined.At)
+	}
 
 	update := c.op(presence.OpUpdate, "lobby")
 	update.Data = []byte(`{"n":2}`)
@@ -26,7 +30,7 @@ func TestAConnectionJoinsUpdatesReadsAndLeaves(t *testing.T) {
 		t.Fatalf("members: got %+v, want one at revision %d", read.Snapshot, rev)
 	}
 	m := read.Snapshot.Members[0]
-	if m.Conn != c.conn || m.Inc != c.inc || m.Node != s.Stamp() || string(m.Data) != `{"n":2}` || string(m.Client) != `"123"` {
+	if m.Conn != c.conn || m.Inc != c.inc || m.Node != s.Stamp() || m.At != joined.At || string(m.Data) != `{"n":2}` || string(m.Client) != `"123"` {
 		t.Errorf("member: got %+v", m)
 	}
 	if n := must(t, s, c.op(presence.OpCount, "lobby")); n.Count != 1 || n.Revision != rev {

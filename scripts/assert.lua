@@ -4,7 +4,8 @@
 --
 -- KEYS[i]  <p>:{app:room}:members   hash: `#` → revision, connection → member JSON
 -- ARGV     as join: validUntil (ms), floor (0), stamp, maxMembers (0 = no limit);
---          then for each operation: channel, conn, inc, retry (of no use here), tail (opaque JSON)
+--          then for each operation: channel, conn, inc, at, tail (opaque JSON); at is the time of the first join
+--          (ms) as the owner knows it, 0 where it does not: a member that was lost goes on as the one that it was
 -- Returns  for each operation: its revision | 0 it is exact: same inc and tail, and `#` is not below its revision |
 --          "FULL" | "FENCED inc" | "BROKEN"; or the error "FENCED lease" for all
 -- Publishes one event a change to the room's feed, in the same step: `join`, or `update` where it was a member.
@@ -17,7 +18,7 @@ local now = format('%.0f', ms)
 local results = {}
 for i = 1, #KEYS do
   local a = 5 * i -- behind 4 arguments for all, 5 for each
-  local key, channel, conn, inc, tail = KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
+  local key, channel, conn, inc, first, tail = KEYS[i], ARGV[a], ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4]
   repeat -- once: a break ends this operation, and not its neighbours
     local found = try('HMGET', key, '#', conn)
     if found.err then results[i] = 'BROKEN' break end
@@ -41,6 +42,7 @@ for i = 1, #KEYS do
       local fields = call('HLEN', key)
       if max > 0 and fields - (last and 1 or 0) >= max then results[i] = 'FULL' break end
       kind = 'join'
+      if first ~= '0' then at = first end
       if fields == 0 then prev = '0' end
     end
 

@@ -5,10 +5,17 @@ import (
 	"testing"
 )
 
-// assert makes the room hold a membership and returns the answer.
+// assert makes the room hold a membership, of a time that is not known, and
+// returns the answer.
 func (e *env) assert(room, conn, inc string, floor, max any, tail string) any {
 	e.t.Helper()
-	return e.one("assert", e.run("assert", []string{e.members(room)}, far, floor, stamp, max, e.feed(room), conn, inc, 0, tail))
+	return e.assertSince(0, room, conn, inc, floor, max, tail)
+}
+
+// assertSince does so with the time of the first join.
+func (e *env) assertSince(at int64, room, conn, inc string, floor, max any, tail string) any {
+	e.t.Helper()
+	return e.one("assert", e.run("assert", []string{e.members(room)}, far, floor, stamp, max, e.feed(room), conn, inc, at, tail))
 }
 
 func TestAssertIsSilentWhereTheRoomIsExact(t *testing.T) {
@@ -94,6 +101,24 @@ func TestAssertWritesWhatWasLost(t *testing.T) {
 			e.want("assert again", e.assert("lobby", bob, c.inc, floor, 0, c.tail), int64(0))
 		})
 	}
+}
+
+func TestAssertOfWhatWasLostKeepsAt(t *testing.T) {
+	const joined = int64(1_720_865_608_496)
+	e := newEnv(t)
+	l := e.listen(e.feed("lobby"))
+	from := e.now()
+	rev := e.number("assert", e.assertSince(joined, "lobby", bob, "7", 0, 0, tail))
+	line, ms := l.lineAndTime()
+	e.within("time of the event", ms, from, e.now())
+	value := member(rev, "7", joined, tail)
+	e.want("member", e.hash(e.members("lobby"))[bob], value)
+	e.want("event", line, fmt.Sprintf("join %d 0 %s MS - %s", rev, bob, value))
+
+	// Who is a member is since when it is, whatever its owner believes.
+	e.want("assert of another time", e.assertSince(joined+1, "lobby", bob, "7", 0, 0, tail), int64(0))
+	e.want("assert of other data", e.assertSince(joined+1, "lobby", bob, "7", 0, 0, `"client":"123"}`), rev+1)
+	e.want("member", e.hash(e.members("lobby"))[bob], member(rev+1, "7", joined, `"client":"123"}`))
 }
 
 func TestAssertIsRefused(t *testing.T) {

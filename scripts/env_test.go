@@ -220,9 +220,23 @@ func (e *env) one(doing string, reply any) any {
 // join makes conn a member by the script and returns the revision.
 func (e *env) join(room, conn, inc, tail string) int64 {
 	e.t.Helper()
-	return e.number("join", e.one("join", e.run("join", []string{e.members(room)},
+	rev, _ := e.joined("join", e.one("join", e.run("join", []string{e.members(room)},
 		far, 0, stamp, 0, e.feed(room), conn, inc, 0, tail)))
+	return rev
 }
+
+// joined reads what a join answers.
+func (e *env) joined(doing string, v any) (rev, at int64) {
+	e.t.Helper()
+	text, _ := v.(string)
+	if _, err := fmt.Sscanf(text, "%d %d", &rev, &at); err != nil || text != revAt(rev, at) {
+		e.t.Fatalf("%s answered %#v, want a revision and a time", doing, v)
+	}
+	return rev, at
+}
+
+// revAt is what a join should answer.
+func revAt(rev, at int64) string { return fmt.Sprintf("%d %d", rev, at) }
 
 // member is a member's value as it should be stored.
 func member(rev int64, inc string, at int64, tail string) string {

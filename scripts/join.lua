@@ -4,8 +4,8 @@
 -- KEYS[i]  <p>:{app:room}:members   hash: `#` → revision, connection → member JSON
 -- ARGV     validUntil (ms), floor (0), stamp, maxMembers (0 = no limit);
 --          then for each operation: channel, conn, inc, retry 0|1, tail (opaque JSON)
--- Returns  for each operation: its revision | 0 unchanged (a retry of what is there) | "FULL" | "FENCED inc" | "BROKEN";
---          or the error "FENCED lease" for all
+-- Returns  for each operation: "<rev> <at>", its revision, or 0 where a retry found what it wanted, and the time of the
+--          member's first join (ms) | "FULL" | "FENCED inc" | "BROKEN"; or the error "FENCED lease" for all
 -- Publishes one event a change to the room's feed, in the same step: `join`, or `update` where it was a member.
 -- Keeps    invariants 1, 2, 5, 6, 8, 9.  Cost: O(1), 3 commands an operation and HLEN for a new member; TIME once a
 --          call.  No allow-oom: refused whole when memory is full.
@@ -29,7 +29,7 @@ for i = 1, #KEYS do
       local old_inc, old_at, old_tail = match(old, MEMBER)
       if not old_inc then results[i] = 'BROKEN' break end
       if tonumber(old_inc) > tonumber(inc) then results[i] = 'FENCED inc' break end
-      if retry == '1' and old_inc == inc and old_tail == tail then results[i] = 0 break end
+      if retry == '1' and old_inc == inc and old_tail == tail then results[i] = '0 ' .. old_at break end
       at = old_at
     else
       local fields = call('HLEN', key)
@@ -44,7 +44,7 @@ for i = 1, #KEYS do
     local value = '{"rev":' .. digits .. ',"inc":' .. inc .. ',"node":"' .. stamp .. '","at":' .. at .. ',' .. tail
     call('HSET', key, '#', digits, conn, value)
     call('SPUBLISH', channel, kind .. ' ' .. digits .. ' ' .. prev .. ' ' .. conn .. ' ' .. now .. ' - ' .. value)
-    results[i] = rev
+    results[i] = digits .. ' ' .. at
   until true
 end
 return results

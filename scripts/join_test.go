@@ -69,11 +69,11 @@ func TestJoinTwice(t *testing.T) {
 			got := e.run("join", []string{e.members("twice")},
 				far, 0, stamp, 0, e.feed("twice"), bob, c.inc, c.retry, c.tail)
 			if c.changes {
-				e.want("join", got, list(first+1))
+				e.want("join", got, list(revAt(first+1, first/1000)))
 				e.want("events", len(l.lines()), 1)
 				return
 			}
-			e.want("join", got, list(int64(0)))
+			e.want("join", got, list(revAt(0, first/1000)))
 			e.want("events", len(l.lines()), 0)
 			e.want("members", e.hash(e.members("twice")), before)
 		})
@@ -102,14 +102,13 @@ func TestJoinIsFenced(t *testing.T) {
 func TestJoinRefusesTheMemberAboveTheLimit(t *testing.T) {
 	e := newEnv(t)
 	key, feed := []string{e.members("lobby")}, e.feed("lobby")
-	e.join("lobby", bob, "7", tail)
+	first := e.join("lobby", bob, "7", tail)
 	l := e.listen(feed)
 	e.want("join of a full room", e.run("join", key, far, 0, stamp, 1, feed, eve, 7, 0, tail), list("FULL"))
 	e.want("events", l.lines(), []string(nil))
-	if got := e.run("join", key, far, 0, stamp, 1, feed, bob, 7, 0, tail); got == nil || e.one("join", got) == "FULL" {
-		t.Errorf("a member of a full room joined again: %v, want an update", got)
-	}
-	e.number("join below the limit", e.one("join", e.run("join", key, far, 0, stamp, 2, feed, eve, 7, 0, tail)))
+	e.want("join of a full room's member", e.run("join", key, far, 0, stamp, 1, feed, bob, 7, 0, tail),
+		list(revAt(first+1, first/1000)))
+	e.joined("join below the limit", e.one("join", e.run("join", key, far, 0, stamp, 2, feed, eve, 7, 0, tail)))
 }
 
 func TestJoinCountsMembersWhereTheRevisionIsMissing(t *testing.T) {
@@ -142,9 +141,27 @@ func TestJoinJumpsToTheFloor(t *testing.T) {
 	key, feed := []string{e.members("lobby")}, e.feed("lobby")
 	l := e.listen(feed)
 	const floor = int64(9007199254740000) // near 2^53: no digit may be lost
-	e.want("join of an empty room", e.run("join", key, far, floor, stamp, 0, feed, bob, 7, 0, tail), list(floor))
-	e.want("join above the floor", e.run("join", key, far, floor, stamp, 0, feed, eve, 7, 0, tail), list(floor+1))
-	e.want("join of a member", e.run("join", key, far, floor+9, stamp, 0, feed, bob, 7, 0, tail), list(floor+9))
+	var since int64                       // of bob's join
+	for _, c := range []struct {
+		doing, conn string
+		floor, rev  int64
+	}{
+		{"join of an empty room", bob, floor, floor},
+		{"join above the floor", eve, floor, floor + 1},
+		{"join of a member", bob, floor + 9, floor + 9},
+	} {
+		from := e.now()
+		rev, at := e.joined(c.doing, e.one(c.doing, e.run("join", key, far, c.floor, stamp, 0, feed, c.conn, 7, 0, tail)))
+		e.want(c.doing, rev, c.rev)
+		if c.conn == bob && since != 0 {
+			e.want("time of the first join", at, since)
+			continue
+		}
+		e.within("time of the join", at, from, e.now())
+		if c.conn == bob {
+			since = at
+		}
+	}
 	e.want("revision", e.hash(e.members("lobby"))["#"], "9007199254740009")
 	var revs [][2]int64
 	for _, line := range l.lines() {
@@ -179,7 +196,8 @@ func TestJoinOfSixteenWithOneBrokenKey(t *testing.T) {
 			e.want(fmt.Sprintf("operation %d", i), r, "BROKEN")
 			continue
 		}
-		rev := e.number(fmt.Sprintf("operation %d", i), r)
+		rev, at := e.joined(fmt.Sprintf("operation %d", i), r)
+		e.want(fmt.Sprintf("time of operation %d", i), at, rev/1000)
 		e.want(fmt.Sprintf("key %d", i), e.hash(keys[i]),
 			map[string]string{"#": fmt.Sprint(rev), bob: member(rev, "7", rev/1000, tail)})
 	}
@@ -193,7 +211,7 @@ func TestJoinTwiceInOneCall(t *testing.T) {
 	key := e.members("lobby")
 	got := e.run("join", []string{key, key}, far, 0, stamp, 1,
 		e.feed("lobby"), bob, 7, 0, tail, e.feed("lobby"), eve, 7, 0, tail).([]any)
-	e.number("the first", got[0])
+	e.joined("the first", got[0])
 	e.want("the second", got[1], "FULL")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -110,7 +111,8 @@ func (b *bare) run(ctx context.Context, name string) error {
 			if err != nil {
 				return err
 			}
-			if rev, ok := list[0].(int64); !ok || rev == 0 {
+			text, _, _ := strings.Cut(fmt.Sprint(list[0]), " ") // of a join with the time behind it
+			if rev, err := strconv.ParseInt(text, 10, 64); err != nil || rev == 0 {
 				return fmt.Errorf("the script answered %v", list)
 			}
 		}

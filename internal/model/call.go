@@ -19,26 +19,34 @@ func (p names) due(conn string) string          { return p.conn(conn, "due") }
 func (p names) index(conn, stamp string) string { return p.conn(conn, "node:"+stamp) }
 func (p names) nodes(rest string) string        { return string(p) + ":{nodes}:" + rest }
 
-func (o Join) put(script, p string, head ...any) Call {
-	retry := 0
-	if o.Retry {
-		retry = 1
-	}
+// put is a call with one operation; its fourth argument is the script's own.
+func (o Join) put(script, p string, fourth any, head ...any) Call {
 	k := names(p)
 	return Call{script, []string{k.room(o.Room, "members")}, append(head,
-		k.room(o.Room, "feed"), o.Conn, o.Inc, retry, Tail(o.Client, o.Data))}
+		k.room(o.Room, "feed"), o.Conn, o.Inc, fourth, Tail(o.Client, o.Data))}
+}
+
+func (o Join) retry() int {
+	if o.Retry {
+		return 1
+	}
+	return 0
 }
 
 // Call is the call of join.lua.
-func (o Join) Call(p string) Call { return o.put("join", p, o.ValidUntil, o.Floor, o.Stamp, o.Max) }
+func (o Join) Call(p string) Call {
+	return o.put("join", p, o.retry(), o.ValidUntil, o.Floor, o.Stamp, o.Max)
+}
 
 // Call is the call of assert.lua.
 func (o Assert) Call(p string) Call {
-	return Join(o).put("assert", p, o.ValidUntil, o.Floor, o.Stamp, o.Max)
+	return o.Join.put("assert", p, o.At, o.ValidUntil, o.Floor, o.Stamp, o.Max)
 }
 
 // Call is the call of update.lua.
-func (o Update) Call(p string) Call { return Join(o).put("update", p, o.ValidUntil, o.Floor, o.Stamp) }
+func (o Update) Call(p string) Call {
+	return Join(o).put("update", p, Join(o).retry(), o.ValidUntil, o.Floor, o.Stamp)
+}
 
 // Call is the call of leave.lua.
 func (o Leave) Call(p string) Call {

@@ -86,7 +86,7 @@ func (s *story) track(h *hold) {
 func (s *story) join(h *hold) {
 	p := h.places[a]
 	o := Join{ValidUntil: s.until(h), Stamp: h.stamp, Room: a, Conn: h.conn, Inc: h.inc, Client: `"bob"`}
-	s.write(h, p, o, func(reply any) { p.member = answered(reply) })
+	s.write(h, p, o, func(reply any) { p.member, p.at = answered(reply), since(reply) })
 }
 
 // member connects bob on node 0 and joins.
@@ -187,10 +187,35 @@ func TestEachGuardIsNeeded(t *testing.T) {
 			"lost",
 			func(s *story) {
 				h := s.member()
-				o := Assert{ValidUntil: s.until(h), Stamp: h.stamp, Room: a, Conn: bob, Inc: h.inc, Client: `"bob"`, Data: "1"}
+				o := Assert{Join: Join{ValidUntil: s.until(h), Stamp: h.stamp, Room: a, Conn: bob, Inc: h.inc, Client: `"bob"`, Data: "1"}}
 				s.slowly(func() { s.write(h, h.places[a], o, func(any) {}) })
 				s.on(1)
 				s.arrive()
+			},
+		},
+		{
+			"at in assert",
+			mutation{"assert", `if first ~= '0' then at = first end`, ""},
+			"another membership",
+			func(s *story) {
+				h := s.member()
+				s.pass(1)
+				s.do(s.leave(h, a, "unknown")) // somebody's hand
+				s.do(Assert{Join{ValidUntil: s.until(h), Stamp: h.stamp, Room: a, Conn: bob, Inc: h.inc, Client: `"bob"`}, h.places[a].at})
+				s.check()
+			},
+		},
+		{
+			"at of a member in join",
+			mutation{"join", `at = old_at`, ``},
+			"another membership",
+			func(s *story) {
+				h := s.member()
+				was := h.places[a].at
+				s.pass(1)
+				s.join(h) // replaces its data
+				h.places[a].at = was
+				s.check()
 			},
 		},
 		{

@@ -16,8 +16,12 @@ type Join struct {
 // Update replaces a member's data.
 type Update Join
 
-// Assert is a join that is silent where the room is exact.
-type Assert Join
+// Assert is a join that is silent where the room is exact, and makes anew the
+// membership that began at At; 0: that is not known.
+type Assert struct {
+	Join
+	At int64
+}
 
 // Leave ends a membership.
 type Leave struct {
@@ -46,7 +50,15 @@ const leaseOver = Refused("FENCED lease")
 
 // Run joins.
 func (o Join) Run(s *State) any {
-	return s.put(o, func(old Member) bool {
+	refused, rev, at := o.run(s)
+	if refused != nil {
+		return refused
+	}
+	return []any{fmt.Sprintf("%d %d", rev, at)}
+}
+
+func (o Join) run(s *State) (refused any, rev, at int64) {
+	return s.put(o, 0, func(old Member) bool {
 		return o.Retry && old.Inc == o.Inc && old.Client == o.Client && old.Data == o.Data
 	})
 }
@@ -56,20 +68,29 @@ func (o Update) Run(s *State) any {
 	if r := s.Rooms[o.Room]; s.MS() <= o.ValidUntil && (r == nil || r.Members[o.Conn].Rev == 0) {
 		return []any{"ABSENT"}
 	}
-	return Join(o).Run(s)
+	refused, rev, _ := Join(o).run(s)
+	if refused != nil {
+		return refused
+	}
+	return []any{rev}
 }
 
 // Run asserts.
 func (o Assert) Run(s *State) any {
-	return s.put(Join(o), func(old Member) bool {
+	refused, rev, _ := s.put(o.Join, o.At, func(old Member) bool {
 		return old.Inc == o.Inc && old.Client == o.Client && old.Data == o.Data
 	})
+	if refused != nil {
+		return refused
+	}
+	return []any{rev}
 }
 
-// put writes a member, unless same says that it need not.
-func (s *State) put(o Join, same func(Member) bool) any {
+// put writes a member, unless same says that it need not. A new one is since
+// `since`; 0: since now. refused is the answer instead of the others.
+func (s *State) put(o Join, since int64, same func(Member) bool) (refused any, rev, at int64) {
 	if s.MS() > o.ValidUntil {
-		return leaseOver
+		return leaseOver, 0, 0
 	}
 	r := s.Rooms[o.Room]
 	if r == nil {
@@ -79,20 +100,22 @@ func (s *State) put(o Join, same func(Member) bool) any {
 	at, kind := s.MS(), "join"
 	switch {
 	case is && old.Inc > o.Inc:
-		return []any{"FENCED inc"}
+		return []any{"FENCED inc"}, 0, 0
 	case is && same(old):
-		return []any{int64(0)}
+		return nil, 0, old.At
 	case is:
 		at, kind = old.At, "update"
 	case o.Max > 0 && len(r.Members) >= o.Max:
-		return []any{"FULL"}
+		return []any{"FULL"}, 0, 0
+	case since != 0:
+		at = since
 	}
 	s.Rooms[o.Room] = r
 	prev := r.Rev
 	m := Member{s.next(r, o.Floor), o.Inc, o.Stamp, at, o.Client, o.Data}
 	r.Members[o.Conn] = m
 	s.event(kind, o.Room, r.Rev, prev, o.Conn, "-", m.String())
-	return []any{m.Rev}
+	return nil, m.Rev, at
 }
 
 // next moves a room to its next revision.

@@ -39,7 +39,7 @@ func anyCall(draw func(string, int) int, s *State) Op {
 	case 2:
 		return Update(put)
 	case 3:
-		return Assert(put)
+		return Assert{put, int64(draw("since", 2)) * near(now)}
 	case 4:
 		return Leave{until, floor, room, conn, near(c.Inc), "left", data}
 	case 5:

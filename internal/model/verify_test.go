@@ -43,6 +43,8 @@ func (w *world) check() {
 			}
 			if r := s.Rooms[room]; r == nil || r.Members[h.conn].Inc != h.inc {
 				w.fail("lost: %s was told that it is in %s (inc %d); there is %+v", h.conn, room, h.inc, r)
+			} else if at := r.Members[h.conn].At; p.at != 0 && at != p.at {
+				w.fail("another membership: %s is in %s since %d, and was told %d", h.conn, room, at, p.at)
 			}
 		}
 	}

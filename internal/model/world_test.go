@@ -72,6 +72,7 @@ type place struct {
 	tracked, member, left, busy bool
 	quit                        bool // its client left the set, and was told so
 	data                        string
+	at                          int64 // since when it is a member, as a join was told; 0: not known
 }
 
 // flight is a call that has not yet arrived. until: it writes, but not later.
@@ -339,7 +340,7 @@ func (w *world) resumed(o Resume, n *node, number int, own *hold, inc, fence int
 			w.adopt(h, room)
 		case own != nil && own.places[room] != nil && own.places[room].member: // its leave was told: a join
 			p.busy = true
-			a := Assert{ValidUntil: w.until(h), Stamp: h.stamp, Room: room, Conn: h.conn, Inc: h.inc, Client: `"bob"`, Data: own.places[room].data}
+			a := Assert{Join: Join{ValidUntil: w.until(h), Stamp: h.stamp, Room: room, Conn: h.conn, Inc: h.inc, Client: `"bob"`, Data: own.places[room].data}}
 			w.send(&flight{h, a.ValidUntil, func() {
 				reply := w.do(a)
 				p.busy = false
@@ -455,7 +456,7 @@ func (w *world) act(h *hold, room string) {
 		o := Join{ValidUntil: w.until(h), Stamp: h.stamp, Room: room, Conn: h.conn, Inc: h.inc, Client: `"bob"`}
 		w.write(h, p, o, func(reply any) {
 			if answered(reply) {
-				p.member, p.quit, p.data = true, false, ""
+				p.member, p.quit, p.data, p.at = true, false, "", since(reply)
 			}
 		})
 	}
@@ -489,7 +490,22 @@ func (w *world) leaveRoom(h *hold, room string, p *place) {
 }
 
 // answered: it took effect, or need not.
-func answered(reply any) bool { _, is := reply.(int64); return is }
+func answered(reply any) bool {
+	if text, is := reply.(string); is { // of a join: revision and time
+		return text[0] >= '0' && text[0] <= '9'
+	}
+	_, is := reply.(int64)
+	return is
+}
+
+// since is the time in the answer of a join; 0: it was none.
+func since(reply any) int64 {
+	text, _ := reply.(string)
+	if _, at, is := strings.Cut(text, " "); is && answered(reply) {
+		return number64(at)
+	}
+	return 0
+}
 
 // write is one operation of a hold in a room, which is busy until it is
 // answered.
