@@ -26,6 +26,7 @@ type memStore struct {
 	late     string             // whom the last Late asked
 	resume   *presence.Restored // what the next OpResume finds; nil: nothing
 	tracks   []string
+	asked    []presence.Hold                    // what was to be reclaimed
 	held     []func()                           // answers kept back
 	hold     func(*presence.Op) bool            // keep the answer of this operation back
 	ended    bool                               // no connection is this node's any more
@@ -106,8 +107,10 @@ func (s *memStore) Submit(op *presence.Op) *presence.Error {
 		s.inc++
 		op.Restored, s.resume = s.resume, nil
 		for i := range op.Holds {
-			if m := s.room(op.App, op.Holds[i].Room).members[op.Conn]; m != nil {
-				op.Holds[i].Revision = m.Revision
+			h := &op.Holds[i]
+			s.asked = append(s.asked, *h)
+			if m := s.room(op.App, h.Room).members[op.Conn]; m != nil {
+				h.Revision, h.At = m.Revision, m.At
 			}
 		}
 		s.sessions[op.Conn] = s.inc
@@ -128,6 +131,9 @@ func (s *memStore) Submit(op *presence.Op) *presence.Error {
 			}
 			m.Client, m.Data = clone(op.ClientJSON), clone(op.Data)
 			op.Revision = s.change(r, k, m, "", m.Data)
+			if op.Kind == presence.OpJoin {
+				op.At = m.At
+			}
 		}
 	case presence.OpLeave:
 		op.Revision = 0

@@ -361,19 +361,22 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 				break // the room stays listed, so that its membership is ended with the connection
 			}
 			l.setMember(e, false)
-			e.present, e.data = false, ""
+			e.present, e.data, e.at = false, "", 0
 			r.op.Kind = presence.OpUntrack
 			r.op.Revision = 0
 			l.noteWait(r)
 			return l.submit(c, e, r)
 		}
 		if err == nil {
-			e.joined, e.present, e.data = false, false, ""
+			e.joined, e.present, e.data, e.at = false, false, "", 0
 		}
 	case protocol.TypePresenceJoin, protocol.TypePresenceUpdate:
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
 			e.present, e.data = true, string(r.op.Data)
+			if r.typ == protocol.TypePresenceJoin {
+				e.at = r.op.At
+			}
 		} else if r.typ == protocol.TypePresenceJoin && e.answer == 0 && err.Code == presence.CodeLimit {
 			l.setMember(e, false) // the one refusal that proves that it is none
 		}
@@ -381,7 +384,7 @@ func (l *loop) proceed(c *conn, e *entry, r *request) (more bool) {
 		if err == nil {
 			e.answer = max(e.answer, r.op.Revision)
 			l.setMember(e, false)
-			e.present, e.data = false, ""
+			e.present, e.data, e.at = false, "", 0
 		}
 	case protocol.TypeBind, protocol.TypeUnbind, protocol.TypePresenceSubscribe,
 		protocol.TypePresenceUnsubscribe, protocol.TypePresenceUnsubscribeAll:

@@ -120,7 +120,7 @@ func (l *loop) reclaim(c *conn) {
 			if client == nil {
 				client = protocol.AppendString(nil, c.client)
 			}
-			h.ClientJSON = client
+			h.ClientJSON, h.At = client, e.at
 			if e.data != "" {
 				h.Data = []byte(e.data)
 			}
@@ -161,6 +161,7 @@ func (l *loop) reclaimed(c *conn, r *request) {
 		e.answer = max(e.answer, h.Revision)
 		switch {
 		case h.Revision != 0:
+			e.at = h.At
 			l.setMember(e, true)
 		case h.Member:
 			lost = true

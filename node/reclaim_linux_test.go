@@ -58,6 +58,67 @@ func TestConnectionThatOpensBehindASweepIsReclaimed(t *testing.T) {
 	}
 }
 
+// TestReclaimSaysSinceWhenItsMembersAre: a membership that the store lost is made
+// again as the same one.
+func TestReclaimSaysSinceWhenItsMembersAre(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	c, peer := s.open("1")
+	s.ask(peer, "room:join", `"roomId":"r"`)
+	epoch := int64(0)
+	want := func(what string, member bool, at int64) {
+		t.Helper()
+		epoch++
+		store.asked = nil
+		s.startReclaim(epoch)
+		s.stepReclaim()
+		s.turn()
+		if len(store.asked) != 1 || store.asked[0].Member != member || store.asked[0].At != at {
+			t.Errorf("%s: the store is asked to hold %+v, want a member: %v, since %d", what, store.asked, member, at)
+		}
+	}
+	member := func() *presence.Member { return store.rooms["acme:r"].members[c.id] }
+
+	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	joined := member().At
+	if joined == 0 {
+		t.Fatal("the store has no time")
+	}
+	want("joined", true, joined)
+	s.ask(peer, "room:presence:join", `"roomId":"r","userData":1`)
+	s.ask(peer, "room:presence:update", `"roomId":"r","userData":2`)
+	want("joined again and updated", true, joined)
+
+	found := *member()
+	found.At = joined + 7
+	store.rooms["acme:r"].members[c.id] = &found
+	want("before the store found another", true, joined)
+	want("after it did", true, joined+7)
+
+	s.ask(peer, "room:presence:leave", `"roomId":"r"`)
+	want("left", false, 0)
+	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	if member().At == joined {
+		t.Fatal("the store has no other time")
+	}
+	want("joined anew", true, member().At)
+}
+
+func TestResumedMembershipKeepsItsTime(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	c, _ := s.open("1")
+	was := wasIn("grace", "p 0 {}", 0)
+	was.Rooms[0].At = 17
+	s.restore(c, &presence.Op{Restored: was})
+	s.startReclaim(1)
+	s.stepReclaim()
+	if len(store.asked) != 1 || store.asked[0].At != 17 {
+		t.Errorf("the store is asked to hold %+v, want a member since 17", store.asked)
+	}
+	s.turn()
+}
+
 func TestTakenSocketIsNotClosedForWhatWasNotRead(t *testing.T) {
 	store := newMemStore()
 	opts := testOptions(t, store)

@@ -55,7 +55,7 @@ func (l *loop) restoreRoom(c *conn, in *presence.Listed, was *presence.Restored)
 	e.joined, e.answer = true, in.Revision
 	if in.Member {
 		l.setMember(e, true)
-		e.present, e.data = true, string(in.Data)
+		e.present, e.data, e.at = true, string(in.Data), in.At
 	}
 	mask, binds := parseSubscriptions(in.Track)
 	if !c.key.Permissions.Allows(in.Room, auth.PermPresence) { // it may come by another key

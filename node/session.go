@@ -32,19 +32,21 @@ type entry struct {
 	member bool // a presence join was sent, and no leave answered since: leaving the room must leave the set first
 	gone   bool // forgotten; a list of this turn may still name it
 
+	waitPresence, waitMessages bool // a watch is under way, and counted in the room
+
+	present   bool // a join was acknowledged, and no leave since: the store must hold data
+	restoring bool // its subscriptions are being resumed: handed is what counts
+
 	queue   []*request // wait for current, in order
 	current *request   // with the store
-
-	waitPresence, waitMessages bool // a watch is under way, and counted in the room
 
 	sinceOf [3]presence.Revision // by kind: events at or below were in its snapshot
 	handed  presence.Revision    // of the last event that was sent to it; of one that is restored, to its lost socket
 	answer  presence.Revision    // of its last change here; its own events at or below acknowledge nothing
 	binds   []string             // event names, as JSON strings
 
-	present   bool   // a join was acknowledged, and no leave since: the store must hold data
-	restoring bool   // its subscriptions are being resumed: handed is what counts
-	data      string // JSON, "" when none was sent
+	data string // of its membership: JSON, "" when none was sent
+	at   int64  // of its first join, Unix milliseconds of the store; 0: not known
 }
 
 func (e *entry) since() presence.Revision {
