@@ -132,23 +132,25 @@ func (p *replica) apply(e *presence.Event, emit func(*presence.Event)) {
 		return
 	case known && old.at != e.At:
 		emit(old.leave(e.Conn, e.Revision, e.Prev, e.Time))
-		e = asJoin(e)
-	case !known:
-		e = asJoin(e)
+		e = as(presence.KindJoin, e)
+	case known: // a join of it is one that Redis had lost
+		e = as(presence.KindUpdate, e)
+	default:
+		e = as(presence.KindJoin, e)
 	}
 	p.members[e.Conn] = entry{rev: e.Revision, at: e.At, client: string(e.Client)}
 	emit(e)
 }
 
-// asJoin returns e as a join: a member that subscribers do not know joins,
-// whatever made it known to us.
-func asJoin(e *presence.Event) *presence.Event {
-	if e.Kind == presence.KindJoin {
+// as returns e as a join or an update: a member that subscribers do not know
+// joins, whatever made it known to us, and one that they know does not again.
+func as(kind presence.Kind, e *presence.Event) *presence.Event {
+	if e.Kind == kind {
 		return e
 	}
-	j := *e
-	j.Kind = presence.KindJoin
-	return &j
+	other := *e
+	other.Kind = kind
+	return &other
 }
 
 // leave is the end of a membership that was found out by comparing.

@@ -138,6 +138,11 @@ func TestEventsAreToldAndKept(t *testing.T) {
 			[]string{"leave 1 @11 t1000 unknown", "join 1 @11 t1000"},
 			known(11, member(1, 11, 6)),
 		},
+		"a join of the membership that we know is an update": {
+			known(10, member(1, 9, 5)), event(presence.KindJoin, 11, 10, 1, 5),
+			[]string{"update 1 @11 t1000"},
+			known(11, member(1, 11, 5)),
+		},
 		"an update of an unknown member is its join": {
 			known(10), event(presence.KindUpdate, 11, 10, 1, 5),
 			[]string{"join 1 @11 t1000"},
