@@ -33,7 +33,7 @@ type wave struct {
 	next  time.Time // of the next step; zero: none
 }
 
-// patient is a connection whose requests are waited for.
+// patient is a connection for which something is waited for.
 type patient struct {
 	ref   connRef
 	until time.Time

@@ -171,13 +171,35 @@ func (l *loop) upgrade(c *conn, head []byte) {
 	}
 	c.in.hand = &handshake{answer: bytes.Clone(m.out.Bytes()), req: req, secret: ids.granted}
 	l.watch(c) // not read until it is answered
-	l.refile(c)
+	l.wheel.take(&l.conns, c)
+	l.opening = append(l.opening, patient{c.ref(), l.now.Add(authoriseMs * time.Millisecond)})
 	l.node.opens.Add(1)
 	if err := l.node.opts.Store.Submit(&req.op); err != nil {
 		l.node.opens.Done()
 		req.release()
 		l.refuse(c, err)
 	}
+}
+
+// expireOpens refuses the upgrades that have waited for the store for too long.
+// A second of the wheel is too coarse for that: some would get half of their time.
+func (l *loop) expireOpens() {
+	for len(l.opening) > 0 {
+		p := l.opening[0]
+		c := l.conns.get(p.ref)
+		waits := c != nil && c.state == stateAuthorising
+		if waits && l.now.Before(p.until) {
+			return
+		}
+		l.opening = l.opening[1:]
+		if waits {
+			func() {
+				defer l.recovered(p.ref)
+				l.refuse(c, errNoAnswer)
+			}()
+		}
+	}
+	l.opening = nil
 }
 
 // identity is what the query of an upgrade says, checked.

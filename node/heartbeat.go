@@ -112,8 +112,6 @@ func (l *loop) nextDeadline(c *conn) uint32 {
 	switch c.state {
 	case stateHead:
 		return c.since + seconds(o.HandshakeTimeout)
-	case stateAuthorising:
-		return c.since + authoriseSeconds
 	case stateClosing, stateDraining:
 		return c.since + closeSeconds
 	default:
@@ -150,11 +148,6 @@ func (l *loop) expire(c *conn) {
 		if now >= c.since+seconds(l.node.opts.HandshakeTimeout) {
 			l.m.handshakeFailure("timeout")
 			l.destroy(c, endLost)
-			return
-		}
-	case stateAuthorising:
-		if now >= c.since+authoriseSeconds {
-			l.refuse(c, errNoAnswer)
 			return
 		}
 	case stateClosing, stateDraining:

@@ -21,10 +21,10 @@ const (
 	framesPerTurn    = 64       // frames of one connection in one turn
 	halfFrameSeconds = 10
 	closeSeconds     = 2 // for the peer's close frame, or the end of a refused request
-	authoriseSeconds = 2 // whole seconds, so 1 to 2: the public client waits for 2 s in all
 	badFrames        = 3 // frames without a readable ackId until the socket is closed
 	jobStep          = 256
 	jobBytes         = 32 << 10 // frames of one room that travel in one send
+	authoriseMs      = 1500     // for the store's answer to an upgrade: the public client waits for 2 s in all
 	waitMs           = 1800     // a request that could not be sent to the store by then is refused
 )
 

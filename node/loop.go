@@ -68,6 +68,7 @@ type loop struct {
 	againList    []connRef
 	ready        []readyEntry
 	waits        []waiting
+	opening      []patient // upgrades that wait for the store, oldest first; some were answered
 	waitingRooms roomQueue
 	job          *job
 	jobFree      job
@@ -243,6 +244,9 @@ func (l *loop) collect() bool {
 			deadline = d
 		}
 	}
+	if len(l.opening) > 0 && l.opening[0].until.Before(deadline) {
+		deadline = l.opening[0].until
+	}
 	if d := l.drain.next; !d.IsZero() && d.Before(deadline) {
 		deadline = d
 	}
@@ -392,6 +396,7 @@ func (l *loop) timers() {
 			l.wheel.now = l.second + 1
 		}
 	}
+	l.expireOpens()
 	l.expireWaits()
 	l.stepReclaim()
 	l.stepDrain()
