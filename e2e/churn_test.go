@@ -300,6 +300,10 @@ func (s *restless) live(c *churn) error {
 		s.conn = nil
 		return conn.Close()
 	}
+	if res.StatusCode != http.StatusSwitchingProtocols { // its body is no frames
+		body, err := io.ReadAll(res.Body)
+		return fmt.Errorf("refused with %s: %s (%v)", res.Status, body, err)
+	}
 	first, err := s.read()
 	if err != nil {
 		return err
