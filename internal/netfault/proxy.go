@@ -28,7 +28,9 @@ type Proxy struct {
 	// mu protects the following.
 	mu     sync.Mutex
 	pairs  map[*pair]bool
-	gate   chan struct{} // closed: new connections pass
+	cut    Match         // which new connections wait at its gate; nil: none
+	held   chan struct{} // that gate
+	gate   chan struct{} // of all others: always open
 	closed bool
 }
 
@@ -42,7 +44,8 @@ type pair struct {
 }
 
 // Match picks connections: near is the address that dialled the proxy, far the
-// proxy's own address towards the target, as the target sees it.
+// proxy's own address towards the target, as the target sees it; "" while it
+// has not dialled.
 type Match func(near, far string) bool
 
 // Listen opens a proxy to the address on a free port.
@@ -84,6 +87,9 @@ func (p *Proxy) pass(near *net.TCPConn) {
 	c := &pair{near: near, over: make(chan struct{})}
 	p.mu.Lock()
 	c.gate = p.gate
+	if p.cut != nil && p.cut(near.RemoteAddr().String(), "") {
+		c.gate = p.held
+	}
 	if p.closed {
 		p.mu.Unlock()
 		near.Close()
@@ -199,16 +205,30 @@ func (p *Proxy) chosen(match Match) (list []*pair) {
 // resets stay where they are until Release. With nil all are held, and those
 // that are opened meanwhile. It returns how many it stopped.
 func (p *Proxy) Hold(match Match) int {
+	if match == nil {
+		return p.Cut(func(_, _ string) bool { return true })
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	gate := make(chan struct{})
-	if match == nil {
-		p.gate = gate
-	}
+	return p.hold(match, make(chan struct{}))
+}
+
+// Cut is [Proxy.Hold] for those that are opened meanwhile and match, too. It
+// takes the place of an earlier Cut.
+func (p *Proxy) Cut(match Match) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut, p.held = match, make(chan struct{})
+	return p.hold(match, p.held)
+}
+
+func (p *Proxy) hold(match Match, gate chan struct{}) int {
 	list := p.chosen(match)
 	for _, c := range list {
 		c.mu.Lock()
-		c.gate = gate
+		if c.gate == p.gate { // else it waits already
+			c.gate = gate
+		}
 		c.mu.Unlock()
 	}
 	return len(list)
@@ -218,8 +238,8 @@ func (p *Proxy) Hold(match Match) int {
 func (p *Proxy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	gates := map[chan struct{}]bool{p.gate: true}
-	p.gate = open()
+	p.cut = nil
+	gates := map[chan struct{}]bool{}
 	for c := range p.pairs {
 		c.mu.Lock()
 		gates[c.gate] = true
@@ -227,9 +247,7 @@ func (p *Proxy) Release() {
 		c.mu.Unlock()
 	}
 	for g := range gates {
-		select {
-		case <-g:
-		default:
+		if g != p.gate {
 			close(g)
 		}
 	}

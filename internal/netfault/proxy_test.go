@@ -17,6 +17,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type wire struct{ near, far net.Conn }
 
 func start(t *testing.T) (*Proxy, func() wire) {
+	p, _, dial := begin(t)
+	return p, dial
+}
+
+// begin is start for who accepts what comes by itself.
+func begin(t *testing.T) (*Proxy, net.Listener, func() wire) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,7 +38,7 @@ func start(t *testing.T) (*Proxy, func() wire) {
 			t.Error(err)
 		}
 	})
-	return p, func() (w wire) {
+	return p, l, func() (w wire) {
 		t.Helper()
 		if w.near, err = net.Dial("tcp", p.Addr()); err != nil {
 			t.Fatal(err)
@@ -123,6 +129,35 @@ func TestABlackHoleTakesNewConnectionsToo(t *testing.T) {
 	if _, err := w.far.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("far after Reset: %v, want a reset", err)
 	}
+}
+
+func TestACutTakesTheNewConnectionsThatMatch(t *testing.T) {
+	p, l, dial := begin(t)
+	w := dial()
+	chosen := func(near, _ string) bool { return near != w.near.LocalAddr().String() }
+	for range 2 { // a second cut must not forget who waits at the first
+		if n := p.Cut(chosen); n != 0 {
+			t.Fatalf("held %d, want none", n)
+		}
+	}
+	say(t, w.near, "a")
+	hear(t, w.far, "a")
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	say(t, c, "late")
+	deaf(t, c)
+	say(t, w.near, "b")
+	hear(t, w.far, "b")
+	p.Release()
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	hear(t, far, "late")
 }
 
 func TestAResetIsPassedOn(t *testing.T) {
