@@ -2,12 +2,15 @@ package redistest
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"presencesets/internal/netfault"
 )
 
 func TestSentinelGivesTheReplicaTheMastersPlace(t *testing.T) {
@@ -39,8 +42,11 @@ func TestSentinelGivesTheReplicaTheMastersPlace(t *testing.T) {
 	if err := old.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	if err := await(ctx, "the old master follows", s.complete); err != nil {
+	if err := s.Whole(ctx); err != nil {
 		t.Error(err)
+	}
+	if again, err := s.HandOver(ctx); err != nil || again != old {
+		t.Errorf("after a failover by command: %v, %v, want the first server", again, err)
 	}
 }
 
@@ -85,6 +91,126 @@ func TestClusterServesAllSlotsAndAReplicaTakesOver(t *testing.T) {
 	}
 	if err := say(ctx, next, "get", "{a}"); err != nil {
 		t.Errorf("GET on the new master: %v", err)
+	}
+	if err := c.Whole(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.HandOver(ctx, "{a}"); err != nil || again != old {
+		t.Errorf("after a failover by command: %v, %v, want the first master", again, err)
+	}
+}
+
+func TestASlotMovesUnderWrites(t *testing.T) {
+	t.Parallel()
+	c := StartCluster(t, 0)
+	ctx := t.Context()
+	const keys = 200
+	client := c.Connect()
+	defer client.Close()
+	from, err := c.Master(ctx, "{a}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var to *Server
+	for _, s := range c.Servers {
+		if s != from {
+			to = s
+		}
+	}
+	counts := make([]int64, keys)
+	count := func(i int) error {
+		n, err := client.Incr(ctx, fmt.Sprintf("{a}%d", i)).Result()
+		if counts[i]++; err == nil && n != counts[i] {
+			err = fmt.Errorf("{a}%d is %d, want %d", i, n, counts[i])
+		}
+		return err
+	}
+	for i := range keys - 10 { // the last ones are made meanwhile
+		if err := count(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type result struct {
+		moved int
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := c.Move(ctx, "{a}", to)
+		done <- result{n, err}
+	}()
+	for i := 0; ; i = (i + 1) % keys {
+		if err := count(i); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case r := <-done:
+			if r.err != nil || r.moved < keys-10 {
+				t.Fatalf("moved %d keys, %v, want at least %d", r.moved, r.err, keys-10)
+			}
+			for i := range keys {
+				if err := count(i); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if now, err := c.Master(ctx, "{a}"); err != nil || now != to {
+				t.Errorf("the slot is %v's, %v", now, err)
+			}
+			if n, err := c.Move(ctx, "{a}", to); n != 0 || err != nil {
+				t.Errorf("moved to where it is: %d, %v", n, err)
+			}
+			return
+		default:
+		}
+	}
+}
+
+func TestServersAreFoundAtTheirFronts(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	fronts := map[*Server]string{}
+	front := func(s *Server) (string, error) {
+		p, err := netfault.Listen(s.Addr())
+		if err != nil {
+			return "", err
+		}
+		t.Cleanup(func() { p.Close() })
+		fronts[s] = p.Addr()
+		return p.Addr(), nil
+	}
+	c, err := LaunchClusterBehind(ctx, front, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Remove() })
+	client := c.Connect()
+	defer client.Close()
+	for i, key := range []string{"{b}", "{c}", "{a}"} { // of the first, the second, the third part of the slots
+		m, err := client.MasterForKey(ctx, key)
+		if s := c.Servers[i]; err != nil || s.Seen() != fronts[s] || m.Options().Addr != fronts[s] {
+			t.Errorf("%s is seen at %s, and a client finds %s at %v, %v; want %s", s.Addr(), s.Seen(), key, m, err, fronts[s])
+		}
+	}
+	clear(fronts)
+	s, err := LaunchSentinelBehind(ctx, front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Remove() })
+	old, err := s.Master(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := s.HandOver(ctx)
+	if err != nil || next == old {
+		t.Fatalf("after a failover: %v, %v", next, err)
+	}
+	seen, err := s.Sentinels[0].Client(t).Do(ctx, "sentinel", "get-master-addr-by-name", SentinelMaster).StringSlice()
+	if err != nil || strings.Join(seen, ":") != fronts[next] {
+		t.Errorf("the sentinels name %v, %v, want %s", seen, err, fronts[next])
+	}
+	if err := s.Whole(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,11 +1,12 @@
 package redistest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,7 @@ import (
 const SentinelMaster = "presence"
 
 // Sentinel is one master, one replica and three sentinels that make the
-// replica a master about one second after the master went.
+// replica a master two to three seconds after the master went.
 type Sentinel struct {
 	Servers   [2]*Server // the first was the master at the start
 	Sentinels [3]*Server
@@ -43,44 +44,81 @@ func StartSentinel(t testing.TB, args ...string) *Sentinel {
 // LaunchSentinel is [StartSentinel] for what is no test: the caller must call
 // [Sentinel.Remove].
 func LaunchSentinel(ctx context.Context, args ...string) (*Sentinel, error) {
+	return LaunchSentinelBehind(ctx, nil, args...)
+}
+
+// LaunchSentinelBehind is [LaunchSentinel] with a front before each of the two
+// servers.
+func LaunchSentinelBehind(ctx context.Context, front Front, args ...string) (*Sentinel, error) {
 	s := &Sentinel{}
-	err := s.launch(ctx, args)
+	err := s.launch(ctx, front, args)
 	if err != nil {
 		return nil, errors.Join(err, s.Remove())
 	}
 	return s, nil
 }
 
-func (s *Sentinel) launch(ctx context.Context, args []string) error {
-	var err error
-	if s.Servers[0], err = launch(alone, args...); err != nil {
+func (s *Sentinel) launch(ctx context.Context, front Front, args []string) error {
+	for i := range s.Servers {
+		var err error
+		if s.Servers[i], err = launch(alone, args...); err != nil {
+			return err
+		}
+		if err := s.Servers[i].behind(ctx, front); err != nil {
+			return err
+		}
+	}
+	_, port, err := net.SplitHostPort(s.Servers[0].Seen())
+	if err != nil {
 		return err
 	}
-	port := strconv.Itoa(s.Servers[0].port)
-	if s.Servers[1], err = launch(alone, append([]string{"--replicaof", "127.0.0.1 " + port}, args...)...); err != nil {
+	replica := s.Servers[1] // it announces itself when it begins to follow
+	if err := say(ctx, replica, "replicaof", "127.0.0.1", port); err != nil {
 		return err
 	}
+	replica.args = append(replica.args, "--replicaof", "127.0.0.1 "+port)
 	replicated := func(ctx context.Context) error {
-		return says(ctx, s.Servers[1], "master_link_status:up", "info", "replication")
+		return says(ctx, replica, "master_link_status:up", "info", "replication")
 	}
 	if err := await(ctx, "the replica follows", replicated); err != nil {
 		return err
 	}
+	// A sentinel first asks a master that is new to it after one second: to give
+	// it up after the same second would begin another failover.
 	for i := range s.Sentinels {
 		s.Sentinels[i], err = launch(sentinel,
 			"sentinel monitor "+SentinelMaster+" 127.0.0.1 "+port+" 2",
-			"sentinel down-after-milliseconds "+SentinelMaster+" 1000",
+			"sentinel down-after-milliseconds "+SentinelMaster+" 1500",
 			"sentinel failover-timeout "+SentinelMaster+" 5000",
 			"sentinel parallel-syncs "+SentinelMaster+" 1")
 		if err != nil {
 			return err
 		}
 	}
-	return await(ctx, "the sentinels know each other and the replica", s.complete)
+	return s.Whole(ctx)
 }
 
-// complete is nil when a failover could begin.
+// Whole waits until all five run and know each other, and one server follows
+// the other: a failover could begin. A server that is back after a failover
+// takes itself for the master until the sentinels tell it (10 to 20 s).
+func (s *Sentinel) Whole(ctx context.Context) error {
+	return await(ctx, "the sentinels know each other and the replica follows", s.complete)
+}
+
 func (s *Sentinel) complete(ctx context.Context) error {
+	master, err := s.Master(ctx)
+	if err != nil {
+		return err
+	}
+	for _, one := range s.Servers {
+		want := "master_link_status:up"
+		if one == master {
+			want = "connected_slaves:1"
+		}
+		if err := says(ctx, one, want, "info", "replication"); err != nil {
+			return err
+		}
+	}
 	for _, one := range s.Sentinels {
 		c := one.Connect()
 		seen, err := c.Do(ctx, "sentinel", "master", SentinelMaster).StringSlice()
@@ -103,32 +141,36 @@ func (s *Sentinel) URL() string {
 		"&addr=" + s.Sentinels[1].Addr() + "&addr=" + s.Sentinels[2].Addr()
 }
 
-// Master returns the server that the sentinels call the master.
+// Master returns the server that all sentinels that run call the master. One of
+// them knows of a failover first, the others two seconds later.
 func (s *Sentinel) Master(ctx context.Context) (*Server, error) {
-	err := errors.New("no sentinel runs")
+	var named *Server
 	for _, one := range s.Sentinels {
 		if one.PID() == 0 {
 			continue
 		}
 		c := one.Connect()
-		var addr []string
-		addr, err = c.Do(ctx, "sentinel", "get-master-addr-by-name", SentinelMaster).StringSlice()
-		c.Close()
-		if err != nil {
-			continue
+		addr, err := c.Do(ctx, "sentinel", "get-master-addr-by-name", SentinelMaster).StringSlice()
+		if err := errors.Join(err, c.Close()); err != nil {
+			return nil, err
 		}
-		for _, m := range s.Servers {
-			if len(addr) == 2 && net.JoinHostPort(addr[0], addr[1]) == m.Addr() {
-				return m, nil
-			}
+		i := slices.IndexFunc(s.Servers[:], func(m *Server) bool { return net.JoinHostPort(addr[0], addr[1]) == m.Seen() })
+		if i < 0 {
+			return nil, fmt.Errorf("a sentinel names %v, none of ours", addr)
 		}
-		err = fmt.Errorf("the sentinels name %v, none of ours", addr)
+		if named != nil && named != s.Servers[i] {
+			return nil, fmt.Errorf("the sentinels name %s and %s", named.Seen(), s.Servers[i].Seen())
+		}
+		named = s.Servers[i]
 	}
-	return nil, err
+	if named == nil {
+		return nil, errors.New("no sentinel runs")
+	}
+	return named, nil
 }
 
 // Failover kills the master and waits until the other one has its place
-// (about 2 s). The old one is back when its Begin is called, as a replica.
+// (about 3 s). The old one is back when its Begin is called, as a replica.
 func (s *Sentinel) Failover(ctx context.Context) (*Server, error) {
 	old, err := s.Master(ctx)
 	if err != nil {
@@ -137,16 +179,41 @@ func (s *Sentinel) Failover(ctx context.Context) (*Server, error) {
 	if err := old.End(syscall.SIGKILL); err != nil {
 		return nil, err
 	}
-	var next *Server
-	return next, await(ctx, "the sentinels agree on another master", func(ctx context.Context) error {
+	return s.AwaitOther(ctx, old)
+}
+
+// HandOver tells a sentinel to make the replica the master (SENTINEL FAILOVER)
+// and waits until all of them say so (3 s). What is written to the old master
+// from when the replica is one is lost: nobody tells it for ten seconds.
+func (s *Sentinel) HandOver(ctx context.Context) (*Server, error) {
+	old, err := s.Master(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.awaitOther(ctx, old, func(ctx context.Context) error {
+		return say(ctx, s.Sentinels[0], "sentinel", "failover", SentinelMaster)
+	})
+}
+
+// AwaitOther waits until the sentinels name another master than old, and
+// returns it.
+func (s *Sentinel) AwaitOther(ctx context.Context, old *Server) (*Server, error) {
+	return s.awaitOther(ctx, old, func(context.Context) error { return errors.New("it is still the old one") })
+}
+
+// awaitOther calls again as long as all name the old one: a failover by command
+// may begin later, and may be given up.
+func (s *Sentinel) awaitOther(ctx context.Context, old *Server, again func(context.Context) error) (next *Server, err error) {
+	err = await(ctx, "the sentinels agree on another master", func(ctx context.Context) (err error) {
 		if next, err = s.Master(ctx); err != nil {
 			return err
 		}
 		if next == old {
-			return errors.New("it is still the old one")
+			return cmp.Or(again(ctx), errors.New("the failover has begun"))
 		}
 		return says(ctx, next, "role:master", "info", "replication")
 	})
+	return next, err
 }
 
 // Remove kills all five and deletes their folders.

@@ -2,6 +2,7 @@ package redistest
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type Server struct {
 	port int      //
 	role role     //
 	args []string // further arguments
+	seen string   // the address that others are told, "": its own
 
 	proc *process // nil while stopped
 }
@@ -73,7 +75,7 @@ func launch(as role, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{path: path, dir: dir, role: as, args: args}
+	s := &Server{path: path, dir: dir, role: as, args: slices.Clone(args)}
 	for range portAttempts {
 		if s.port, err = freePort(); err != nil {
 			break
@@ -245,6 +247,10 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // Socket returns the path of the unix socket.
 func (s *Server) Socket() string { return filepath.Join(s.dir, "r.sock") }
+
+// Seen returns the address at which clients and other servers reach it: its
+// own, or that of its [Front].
+func (s *Server) Seen() string { return cmp.Or(s.seen, s.Addr()) }
 
 // URL returns the address in the form of the setting redis.url.
 func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
