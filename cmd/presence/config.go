@@ -22,7 +22,8 @@ type Config struct {
 	Admin struct{ Token string }
 	Node  struct{ ID string }
 	Redis struct {
-		URL, Prefix         string
+		URL, Mode, Prefix   string
+		ClockSkew           time.Duration
 		ManageNotifications bool
 	}
 	Lease    struct{ TTL, Beat time.Duration }

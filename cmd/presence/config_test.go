@@ -83,7 +83,7 @@ func TestEverySettingIsAFieldAndEveryFieldASetting(t *testing.T) {
 // Every setting can be given by each way, and viper loses none of them.
 func TestEverySettingIsReadFromFlagEnvironmentAndFile(t *testing.T) {
 	examples := map[string]string{
-		"redis.url": "redis://h:1/2", "listen.client": "127.0.0.1:1", "listen.admin": "127.0.0.1:2",
+		"redis.url": "redis://h:1/2", "redis.mode": "single", "redis.clock_skew": "700ms", "listen.client": "127.0.0.1:1", "listen.admin": "127.0.0.1:2",
 		"listen.origins": "https://a.example", "auth.keys": "a.b:c", "demo_nodes": "n1=:9001", "log.level": "warn", "log.format": "text",
 		"limits.frame": "512KiB", "limits.message": "32KiB", "limits.data": "2KiB", "sessions.grace": "9s", "lease.beat": "1s", "lease.ttl": "7s",
 		"limits.room_name": "9", "limits.event_name": "9", "edge.max_connections": "7", "limits.in_flight": "7", "edge.loops": "3", "demo": "false",

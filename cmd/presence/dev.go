@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,14 +62,17 @@ func loadDev(cmd *cobra.Command) (*Config, error) {
 
 // dev runs Redis around the node: first up, last down.
 func (c *Config) dev(ctx context.Context, cmd *cobra.Command, keys *auth.Keyring) error {
-	state := "redis-cli -u " + redactURL(c.Redis.URL)
+	var state string // how to look into Redis; of Sentinel and Cluster no one address shows all
+	if u, err := url.Parse(c.Redis.URL); err == nil && slices.Contains([]string{redisAuto, redisSingle}, kindOfRedis(c.Redis.Mode, u)) {
+		state = "redis-cli -u " + redactURL(c.Redis.URL)
+	}
 	if c.sources["redis.url"] == "" {
 		redis, err := startRedis()
 		if err != nil {
 			return err
 		}
 		defer redis.stop()
-		c.Redis.URL = redis.url()
+		c.Redis.URL, c.Redis.Mode = redis.url(), redisSingle
 		state = "redis-cli -s " + redis.socket()
 
 		var cancel context.CancelCauseFunc
@@ -110,7 +115,9 @@ func (c *Config) banner(out io.Writer, n *node.Node, state string) {
 		fmt.Fprintf(&b, "  API key      %s:***\n", c.publicKey())
 	}
 	fmt.Fprintf(&b, "  Metrics      http://%s/metrics\n", browserAddress(n.AdminAddr()))
-	fmt.Fprintf(&b, "  The state    %s --scan --pattern '%s:*'\n", state, c.Redis.Prefix)
+	if state != "" {
+		fmt.Fprintf(&b, "  The state    %s --scan --pattern '%s:*'\n", state, c.Redis.Prefix)
+	}
 	b.WriteString("\n  Ctrl-C stops all of it.\n\n")
 	_, _ = io.WriteString(out, b.String()) // who closed the output wants no banner
 }

@@ -140,12 +140,14 @@ func (c *Config) drainTime() time.Duration { return c.Drain.Delay + c.Drain.Wind
 func (c *Config) storeOptions(log *slog.Logger, m *metrics.Metrics) redisstore.Options {
 	return redisstore.Options{
 		URL:                 c.Redis.URL,
+		Mode:                c.Redis.Mode,
 		Prefix:              c.Redis.Prefix,
 		NodeID:              c.Node.ID,
 		Version:             programVersion(),
 		Addr:                c.address(),
 		LeaseTTL:            c.Lease.TTL,
 		LeaseBeat:           c.Lease.Beat,
+		ClockSkew:           c.Redis.ClockSkew,
 		Retention:           c.Sessions.Retention,
 		Grace:               c.Sessions.Grace,
 		ReplayEvents:        c.Rooms.ReplayEvents,

@@ -60,11 +60,19 @@ func (c *Config) settings() []setting {
 
 		{
 			key: "redis.url", to: &c.Redis.URL, def: "redis://127.0.0.1:6379/0",
-			help: "Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`. User, password and database number are as go-redis reads them. One Redis: Sentinel and Cluster come with a later release.",
+			help: "Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`. User, password and database number are as go-redis reads them. `?master_name=` means Sentinel, and further Sentinels or nodes of a Cluster are `&addr=host:port`.",
+		},
+		{
+			key: "redis.mode", to: &c.Redis.Mode, def: "auto",
+			help: "What kind of Redis that is: `single`, `sentinel`, `cluster`, or `auto`: by the URL, and by what the server says it is. A kind that is named is required: a node does not start on another.",
 		},
 		{
 			key: "redis.prefix", to: &c.Redis.Prefix, def: "presence",
 			help: "Begins every key, so that a Redis can be shared. No brace, no space. Nodes with different prefixes do not see each other.",
+		},
+		{
+			key: "redis.clock_skew", to: &c.Redis.ClockSkew, def: "500ms",
+			help: "How far the clocks of a Cluster's masters may differ; less than half of `lease.ttl`, the same on all nodes. With one master it counts as 0. Smaller than they do differ: a node may write when others have ended it, and members stay for ever. Larger: the members of a crashed node stay visible longer.",
 		},
 		{
 			key: "redis.manage_notifications", to: &c.Redis.ManageNotifications, def: "true",

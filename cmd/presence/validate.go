@@ -98,30 +98,6 @@ func (c *Config) validatePorts(f *faults) {
 	}
 }
 
-func (c *Config) validateRedis(f *faults) {
-	f.check(redisURLFault(c.Redis.URL) == "", "redis.url", "%s", redisURLFault(c.Redis.URL))
-	f.check(c.Redis.Prefix != "" && len(c.Redis.Prefix) <= 64 && !notInKey.MatchString(c.Redis.Prefix), "redis.prefix",
-		"%q; want 1 to 64 characters without brace and space", c.Redis.Prefix)
-}
-
-// redisURLFault says what is wrong with a URL, without its password.
-func redisURLFault(s string) string {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return "it is no URL; want redis://host:port" // the error quotes it
-	case u.Scheme == "" || u.Host == "" && u.Path == "":
-		return fmt.Sprintf("%q has no scheme; want redis://host:port", redactURL(s))
-	case !slices.Contains([]string{"redis", "rediss", "unix"}, u.Scheme):
-		return fmt.Sprintf("%q has the scheme %s; want redis, rediss or unix", redactURL(s), u.Scheme)
-	case u.Scheme != "unix" && u.Hostname() == "":
-		return fmt.Sprintf("%q has no host; want redis://host:port", redactURL(s))
-	case u.Query().Has("master_name") || u.Query().Has("addr"):
-		return fmt.Sprintf("%q names a Sentinel or Cluster; this release talks to one Redis", redactURL(s))
-	}
-	return ""
-}
-
 func (c *Config) validateTimes(f *faults) {
 	between(f, "lease.ttl", c.Lease.TTL, 500*time.Millisecond, 5*time.Minute)
 	between(f, "lease.beat", c.Lease.Beat, 100*time.Millisecond, c.Lease.TTL/2)
@@ -200,21 +176,4 @@ func isLoopback(addr string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
-}
-
-// redactURL hides the password of a URL.
-func redactURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "***"
-	}
-	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), "***")
-	}
-	q := u.Query()
-	if q.Has("password") {
-		q.Set("password", "***")
-		u.RawQuery = q.Encode()
-	}
-	return strings.ReplaceAll(u.String(), "%2A%2A%2A", "***")
 }
