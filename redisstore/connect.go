@@ -56,6 +56,8 @@ func (s *Store) dial(ctx context.Context) error {
 			return fmt.Errorf("redis at %s runs in mode %s; redis.mode says single", opts.Addr, is)
 		case is == modeSentinel:
 			return fmt.Errorf("%s is a Sentinel; add ?master_name= to redis.url", opts.Addr)
+		case opts.DB != 0:
+			return fmt.Errorf("redis at %s is a Cluster, which has database 0 only; redis.url names %d", opts.Addr, opts.DB)
 		default:
 			mode = modeCluster
 		}
@@ -75,8 +77,11 @@ func (s *Store) dial(ctx context.Context) error {
 		}
 		s.masters.cluster = redis.NewClusterClient(opts)
 	}
-	if mode != modeCluster {
-		s.opts.ClockSkew = 0 // one master: one clock
+	switch skew := &s.opts.ClockSkew; {
+	case mode != modeCluster:
+		*skew = 0 // one master: one clock
+	case *skew >= s.opts.LeaseTTL/2:
+		return fmt.Errorf("redis.clock_skew is %v; in a Cluster want less than half of lease.ttl, %v", *skew, s.opts.LeaseTTL)
 	}
 	return nil
 }

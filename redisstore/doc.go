@@ -65,7 +65,7 @@
 //
 // Everything that one operation needs is in one slot (the braces in the keys),
 // so an operation goes to one master. Each master has a lane and a link; what
-// they bring comes together in one feed (masters.go, upstream.go). What one
+// they bring comes together in one feed (topology.go, upstream.go). What one
 // master's past being in doubt means is decided for that master; judging and
 // claiming wait for all of them.
 package redisstore
