@@ -4,9 +4,11 @@ package deploy
 
 import (
 	"context"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -27,7 +29,13 @@ func load(t *testing.T, content []byte, env types.Mapping) (*types.Project, erro
 
 func composeFile(t *testing.T) []byte {
 	t.Helper()
-	content, err := os.ReadFile("../../docker-compose.yml")
+	return read(t, "docker-compose.yml")
+}
+
+// read returns a file of the repository's root.
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,26 +84,79 @@ func TestComposeFileTakesTheKeysOfTheEnvironment(t *testing.T) {
 }
 
 // A misspelt setting would be ignored by docker and by the node alike.
-func TestComposeFileNamesOnlySettingsThatExist(t *testing.T) {
-	page, err := os.ReadFile("../../docs/reference/config.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestComposeFilesNameOnlySettingsThatExist(t *testing.T) {
 	known := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.]+)` \\|").FindAllStringSubmatch(string(read(t, "docs/reference/config.md")), -1) {
 		known["PRESENCE_"+strings.ToUpper(strings.ReplaceAll(row[1], ".", "_"))] = true
 	}
 	if len(known) == 0 {
 		t.Fatal("docs/reference/config.md lists no setting")
 	}
-	p, err := load(t, composeFile(t), nil)
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"docker-compose.yml", "docker-compose.sentinel.yml", "docker-compose.cluster.yml"} {
+		p, err := load(t, read(t, file), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for _, id := range []string{"n1", "n2"} {
+			for name := range p.Services[id].Environment {
+				if !known[name] {
+					t.Errorf("%s, %s: %s is no setting of docs/reference/config.md", file, id, name)
+				}
+			}
+		}
 	}
-	for _, id := range []string{"n1", "n2"} {
-		for name := range p.Services[id].Environment {
-			if !known[name] {
-				t.Errorf("%s: %s is no setting of docs/reference/config.md", id, name)
+}
+
+// Redis and Sentinel tell addresses, the nodes' URL names services: what is
+// told must be somebody's, and what is named must be there.
+func TestSentinelAndClusterAreAtTheAddressesThatTheirFilesName(t *testing.T) {
+	for _, c := range []struct {
+		file, mode, asked, port string
+		servers                 int
+	}{
+		{"docker-compose.sentinel.yml", "sentinel", "s", "26379", 3},
+		{"docker-compose.cluster.yml", "cluster", "r", "6379", 6},
+	} {
+		content := read(t, c.file)
+		p, err := load(t, content, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", c.file, err)
+		}
+		var addresses []string
+		for name, s := range p.Services {
+			if n := s.Networks["default"]; n != nil && n.Ipv4Address != "" {
+				addresses = append(addresses, n.Ipv4Address)
+			}
+			if strings.HasPrefix(name, "r") && s.HealthCheck == nil {
+				t.Errorf("%s: %s has no health check, so nobody waits for it", c.file, name)
+			}
+		}
+		slices.Sort(addresses)
+		if want := len(slices.Compact(slices.Clone(addresses))); want != len(addresses) {
+			t.Errorf("%s: two services have one address: %v", c.file, addresses)
+		}
+		for _, told := range regexp.MustCompile(`10\.7[78]\.0\.[1-9][0-9]*\b`).FindAllString(string(content), -1) {
+			if !slices.Contains(addresses, told) {
+				t.Errorf("%s: %s is told, and no service has it", c.file, told)
+			}
+		}
+		for i := range c.servers {
+			if _, ok := p.Services["r"+strconv.Itoa(i+1)]; !ok {
+				t.Errorf("%s: there is no r%d", c.file, i+1)
+			}
+		}
+		for _, id := range []string{"n1", "n2"} {
+			env := p.Services[id].Environment
+			if got := *env["PRESENCE_REDIS_MODE"]; got != c.mode {
+				t.Errorf("%s: the mode of %s is %s, want %s", c.file, id, got, c.mode)
+			}
+			u, err := url.Parse(*env["PRESENCE_REDIS_URL"])
+			if err != nil {
+				t.Fatalf("%s: %v", c.file, err)
+			}
+			want := []string{c.asked + "1:" + c.port, c.asked + "2:" + c.port, c.asked + "3:" + c.port}
+			if got := append([]string{u.Host}, u.Query()["addr"]...); !slices.Equal(got, want) {
+				t.Errorf("%s: %s asks %v, want %v", c.file, id, got, want)
 			}
 		}
 	}
