@@ -2,6 +2,9 @@ package main
 
 import (
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -140,5 +143,28 @@ func TestTheStoreIsToldTheKindOfRedisAndItsClocks(t *testing.T) {
 	o := c.storeOptions(nil, nil)
 	if o.URL != "redis://h1?addr=h2:1" || o.Mode != "cluster" || o.ClockSkew != 700*time.Millisecond {
 		t.Errorf("got %q, %q and %v", o.URL, o.Mode, o.ClockSkew)
+	}
+}
+
+// What docs/how-to/redis-high-availability.md says to write is accepted.
+func TestTheURLsOfTheHowToAreAccepted(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "how-to", "redis-high-availability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := make(map[string]int)
+	for _, found := range regexp.MustCompile("`((?:rediss?|unix)://[^`]+)`").FindAllStringSubmatch(string(page), -1) {
+		u, err := url.Parse(found[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := kindOfRedis(redisAuto, u)
+		kinds[kind]++
+		if faults := redisFaults(kind, found[1], 0); len(faults) > 0 {
+			t.Errorf("%s: %v", found[1], faults)
+		}
+	}
+	if kinds[redisAuto] == 0 || kinds[redisSingle] == 0 || kinds[redisSentinel] == 0 || kinds[redisCluster] == 0 {
+		t.Errorf("the page shows %v, want each kind", kinds)
 	}
 }

@@ -60,7 +60,7 @@ func (c *Config) settings() []setting {
 
 		{
 			key: "redis.url", to: &c.Redis.URL, def: "redis://127.0.0.1:6379/0",
-			help: "Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`. User, password and database number are as go-redis reads them. `?master_name=` means Sentinel, and further Sentinels or nodes of a Cluster are `&addr=host:port`.",
+			help: "Where Redis is: `redis://`, `rediss://` (TLS) or `unix://`. User, password and database number are as go-redis reads them. `?master_name=` means Sentinel, and further Sentinels or nodes of a Cluster are `&addr=host:port`: [the forms](../how-to/redis-high-availability.md).",
 		},
 		{
 			key: "redis.mode", to: &c.Redis.Mode, def: "auto",
@@ -72,7 +72,7 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key: "redis.clock_skew", to: &c.Redis.ClockSkew, def: "500ms",
-			help: "How far the clocks of a Cluster's masters may differ; less than half of `lease.ttl`, the same on all nodes. With one master it counts as 0. Smaller than they do differ: a node may write when others have ended it, and members stay for ever. Larger: the members of a crashed node stay visible longer.",
+			help: "How far the clocks of a Cluster's masters may differ; less than half of `lease.ttl`, the same on all nodes. With one master it counts as 0. Smaller than they do differ: a node may still write when others have ended it, and leave members that nobody ends. Larger: the members of a crashed node stay visible longer.",
 		},
 		{
 			key: "redis.manage_notifications", to: &c.Redis.ManageNotifications, def: "true",
