@@ -174,7 +174,7 @@ func (p *replica) missed(s *sighting) bool {
 	case s.shown > p.last: // a list was ahead, and the events did not catch up
 		return true
 	case s.found == 0: // empty then; if nothing came since, it is empty for us too
-		return s.last == p.last && len(p.members) > 0
+		return s.last == p.last && p.live() > 0
 	case s.found < s.last: // went back, or is no number
 		return true
 	}

@@ -23,7 +23,8 @@ import (
 //	                 ──▶ floor: from here no room's revision is one that was
 //	                     told before with other members below it
 //	                 ──▶ the leaves of the last 30 s, again: they may be lost
-//	                 ──▶ the feed looks at every hosted room (feed.doubt)
+//	                 ──▶ the feed looks at every hosted room (feed.doubt), and
+//	                     tells nobody's leave who is only missing in it
 //	                 ──▶ beat; a new stamp where the registry is lost
 //	                 ──▶ the edge reclaims all its connections (reclaim.go)
 //	                 ──▶ the server is known: lanes may write
@@ -262,7 +263,7 @@ func (d *doubts) since(now time.Time, of ...*master) {
 	}
 	d.count.Add(1) // last: who sees it sees the rest
 	for _, m := range of {
-		d.store.feed.doubt(m.name, presence.Revision(now.UnixMicro()))
+		d.store.feed.doubt(m.name, presence.Revision(now.UnixMicro()), d.store.opts.LeaseTTL)
 	}
 }
 

@@ -86,6 +86,8 @@ type feed struct {
 	metrics  *metrics.Metrics
 	store    feedStore
 	moved    func()        // asks for a look at which masters there are; never blocks
+	met      func()        // asks whether a server is the one that it was: see vouch; never blocks
+	doubted  time.Duration // how long members may be missing that Redis lost; 0: it loses none
 	linger   time.Duration // lingerTime, shorter in tests
 	audit    time.Duration // auditTime, shorter in tests
 	edge     presence.Edge // whose connections the notices are about
@@ -128,6 +130,7 @@ func newFeed(client func() redis.UniversalClient, first source, k keys, log *slo
 	f := &feed{
 		client: client, keys: k, log: log, metrics: m, store: store,
 		moved:   func() {},
+		met:     func() {},
 		linger:  lingerTime,
 		audit:   auditTime,
 		edge:    new(edge),

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -116,4 +117,59 @@ func TestWhoComesBackIsTheMemberThatItWas(t *testing.T) {
 		awaitDepartures(t, s)
 	}
 	wantEmpty(t, rdb, prefix)
+}
+
+// TestWhoIsOnlyMissingHasNotLeft: a Redis that came back empty has lost all
+// members, until their nodes write them again. Whoever watches hears nothing of
+// that; only of the one who had no socket, and is gone with his session.
+func TestWhoIsOnlyMissingHasNotLeft(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Start(t), redistest.Prefix(t)
+	quick := func(o *Options) { o.LeaseTTL = 2 * time.Second }
+	s, other := openStore(t, srv, prefix, "n1", quick), openStore(t, srv, prefix, "n2", quick)
+	edge := attach(s)
+	var all []client
+	var holds []presence.Hold
+	for range 5 {
+		c, h := connect(t, s), hold("lobby")
+		must(t, s, c.op(presence.OpTrack, "lobby"))
+		h.At = must(t, s, c.op(presence.OpJoin, "lobby")).At
+		all, holds = append(all, c), append(holds, h)
+	}
+	away := connect(t, s)
+	away.enter(t, s, "lobby")
+	seen := newSubscriber(t)
+	must(t, other, presence.Op{Kind: presence.OpWatch, App: app, Room: "lobby", Sink: seen})
+	s.Detach(away.detachment())
+	awaitDepartures(t, s)
+
+	srv.Kill(t)
+	srv.Restart(t)
+	edge.told(t)
+	awaitLease(t, s, true)
+	for i := range all {
+		all[i].reclaimed(t, s, holds[i])
+	}
+	young := connect(t, s)
+	young.enter(t, s, "lobby")
+	all = append(all, young)
+	events := seen.wait("the leave of who was away", func(events []*presence.Event, _ []string) bool {
+		return toldOf(events, presence.KindLeave) > 0
+	})
+	for _, e := range events {
+		switch {
+		case e.Kind == presence.KindLeave && (e.Conn != away.conn || e.Reason != presence.ReasonUnknown):
+			t.Errorf("a leave of %s was told, for %q", e.Conn, e.Reason)
+		case e.Kind == presence.KindJoin && e.Conn != young.conn:
+			t.Errorf("a join of %s was told, who never left", e.Conn)
+		}
+	}
+	wantMembers(t, other, "lobby", all...)
+	for _, c := range all {
+		s.Depart(c.departure(presence.ReasonClosed))
+	}
+	awaitDepartures(t, s)
+	seen.wait("every leave", func(events []*presence.Event, _ []string) bool {
+		return toldOf(events, presence.KindLeave) == 1+len(all)
+	})
 }

@@ -47,6 +47,8 @@ type hosted struct {
 	floor    presence.Revision
 	doubt    presence.Revision // what the room must be marked with before its next read; 0: nothing
 	doubted  presence.Revision // the same, of the read that is on its way
+	holds    time.Time         // who is missing has not left before
+	doubtful bool              // it holds because Redis may have lost something
 	failures int               // reads in a row that failed, or found the room below its floor
 	again    string            // cause of a check that is due after the read; "" none
 
@@ -131,7 +133,7 @@ func (r *hosted) dropKept() { r.kept, r.keptBytes, r.overflow = nil, 0, false }
 
 // apply is what the table in resync.go says, on a live room.
 func (r *hosted) apply(e *presence.Event) {
-	members, snapshots, last := len(r.replica.members), r.replica.snapshots, r.replica.last
+	members, snapshots, last := r.replica.live(), r.replica.snapshots, r.replica.last
 	v := r.replica.take(e, r.emit)
 	r.closeStep(last, v != verdictApply && (v != verdictFresh || members > 0))
 	if r.replica.snapshots != snapshots {
@@ -341,13 +343,69 @@ func (r *hosted) readLater() {
 
 // doubt marks every hosted room of a master with floor and compares it with
 // what its subscribers were told, whatever its revision is: that master may
-// have forgotten what it had told this node. It never blocks.
-func (f *feed) doubt(master string, floor presence.Revision) {
+// have forgotten what it had told this node. For as long as hold, in which the
+// nodes write again what is their own, nobody is told to have left for being
+// missing. It never blocks.
+func (f *feed) doubt(master string, floor presence.Revision, hold time.Duration) {
 	f.post(func() {
+		until := time.Now().Add(hold)
 		for _, r := range f.rooms {
 			if r.sub.up.name == master {
-				r.doubt = max(r.doubt, floor)
+				r.doubt, r.doubtful = max(r.doubt, floor), true
+				r.hold(until)
 				r.read(causeDoubt)
+			}
+		}
+		f.after(hold, f.release)
+	})
+}
+
+// hold has nobody leave for being missing, until then at least.
+func (r *hosted) hold(until time.Time) {
+	r.replica.hold()
+	if r.holds.Before(until) {
+		r.holds = until
+	}
+}
+
+// release tells who is missing still where the time to come back is over.
+func (f *feed) release() {
+	now := time.Now()
+	for _, r := range f.rooms {
+		if r.replica.holding && !now.Before(r.holds) {
+			r.release()
+		}
+	}
+}
+
+func (r *hosted) release() {
+	r.holds, r.doubtful = time.Time{}, false
+	if r.replica.release() {
+		r.read(causeDoubt)
+	}
+}
+
+// suspect has a room hold whose link was lost, or which another master has now:
+// what comes next may be of a server that has lost something, and whose other
+// nodes write already what was theirs.
+func (r *hosted) suspect() {
+	if d := r.f.doubted; d > 0 {
+		r.hold(time.Now().Add(d))
+	}
+}
+
+// vouch tells that a master was found, at a time, to be the server that it was.
+// So is the one behind its link, if that was there before. It never blocks.
+func (f *feed) vouch(master string, at time.Time) {
+	f.post(func() {
+		for _, u := range f.ups {
+			if u.name == master && u.suspected && u.link != nil && u.link.up && u.link.since.Before(at) {
+				u.suspected = false
+				for _, r := range f.rooms {
+					if r.sub.up == u && r.replica.holding && !r.doubtful {
+						r.release()
+					}
+				}
 			}
 		}
 	})

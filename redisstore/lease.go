@@ -86,6 +86,7 @@ func (g *grant) heardUntil(t int64, probeAge, ttl time.Duration) int64 {
 // and its coming back proves that we hear.
 type prober interface {
 	setStamp(stamp string)
+	vouch(master string, at time.Time)
 	probe(n int64)
 	probeAge() time.Duration
 	probeAgeOf(shard int) time.Duration
@@ -305,6 +306,9 @@ func (l *lease) renewAll(ctx context.Context, m *master) error {
 		return seen.err
 	}
 	known := m.knows(seen.id)
+	if known {
+		l.feed.vouch(m.name, seen.at)
+	}
 	if !known {
 		if err := l.store.doubts.past(ctx, seen); err != nil {
 			return err
@@ -327,6 +331,7 @@ func (l *lease) renewAll(ctx context.Context, m *master) error {
 // meet does the same for a master that the lease is not on.
 func (l *lease) meet(ctx context.Context, seen look) error {
 	if seen.master.knows(seen.id) {
+		l.feed.vouch(seen.master.name, seen.at)
 		return nil
 	}
 	if err := l.store.doubts.past(ctx, seen); err != nil {

@@ -275,6 +275,10 @@ func (s *subscription) move(to *upstream) {
 		l.send(command{verbUnsubscribe, s.name, true})
 	}
 	s.up, s.subs, s.unsubs = to, 0, 0
+	if r, ok := s.to.(*hosted); ok {
+		r.suspect()
+		to.suspected = true
+	}
 	if s.to == nil {
 		delete(to.f.subs, s.name)
 		return
@@ -365,12 +369,14 @@ func (u *upstream) connect() {
 // linkUp subscribes all that is wanted, our own notices first.
 func (u *upstream) linkUp() {
 	u.link.up, u.link.since = true, time.Now()
+	f := u.f
+	f.met()
 	u.resetEchoes()
 	u.deaf()
 	for _, s := range u.heard.shards {
 		s.sub.request(causeReconnect)
 	}
-	for _, s := range u.f.subs {
+	for _, s := range f.subs {
 		if _, own := s.to.(*shardCtl); s.to != nil && !own && s.up == u {
 			s.request(causeReconnect)
 		}
@@ -402,14 +408,20 @@ func (u *upstream) linkOver(err error) {
 	u.resetEchoes()
 	u.deaf()
 	for _, s := range f.subs {
-		if s.up == u {
-			s.on, s.subs, s.unsubs = false, 0, 0
-			f.forget(s)
+		if s.up != u {
+			continue
 		}
+		if r, ok := s.to.(*hosted); ok {
+			r.suspect()
+		}
+		s.on, s.subs, s.unsubs = false, 0, 0
+		f.forget(s)
 	}
 	if u.gone {
 		return
 	}
+	u.suspected = true
+	f.after(f.doubted, f.release)
 	f.moved() // another server may have its place
 	var wait time.Duration
 	if u.attempts > 0 {

@@ -122,6 +122,7 @@ func (o *master) knows(id string) bool { known := o.server.Load(); return known 
 // look is what a master said of itself.
 type look struct {
 	master *master
+	at     time.Time // before it was asked
 	id     string
 	info   map[string]string
 	err    error
@@ -129,7 +130,7 @@ type look struct {
 
 // look asks the master what it is, and for the time. It blocks for a round trip.
 func (o *master) look(ctx context.Context) look {
-	sent := o.store.clock()
+	at, sent := time.Now(), o.store.clock()
 	pipe := o.control.Pipeline()
 	clock := pipe.Time(ctx)
 	text := pipe.Info(ctx, "server", "memory", "replication")
@@ -141,7 +142,7 @@ func (o *master) look(ctx context.Context) look {
 	if role := info["role"]; role != "master" {
 		return look{master: o, err: fmt.Errorf("it is a replica (%s)", role)}
 	}
-	return look{master: o, info: info, id: identity(info)}
+	return look{master: o, at: at, info: info, id: identity(info)}
 }
 
 // lower is an estimate of the master's clock, in ms, that is never too high. t

@@ -329,7 +329,7 @@ func (r *hosted) haveList(wanting []*waiter, snap presence.Snapshot, asked time.
 		r.replica.show(snap)
 		at, own, ok = snap.Revision, nil, true
 	case snap.Revision == 0: // of no use, but that nobody is there
-		ok = len(r.replica.members) == 0
+		ok = r.replica.live() == 0
 	}
 	if !ok { // too old, or Redis did not answer: once more, until they are refused
 		r.f.after(retryMin, func() {

@@ -35,6 +35,11 @@ import (
 // would not end a member that was only in the list. So lists that are ahead are
 // kept until the events have caught up, and count as known in a comparison.
 //
+// After Redis may have lost something (doubt.go), what is missing in it may only
+// be missing until its node has written it again: the replica is *holding*. Then
+// nobody is told that who is missing has left; who is still missing when the
+// hold ends has.
+//
 // Invariants 1, 2, 4 and 8: folding what was emitted over the first snapshot
 // gives the members of the last one; a membership that was told ends once;
 // what did not change is not told; revisions never go down.
@@ -64,6 +69,29 @@ type replica struct {
 	// snapshots counts what was adopted. A list that was read before the newest
 	// of them is worth nothing: its reader would not be told what lies between.
 	snapshots int
+
+	holding bool                          // nobody leaves for being missing
+	missing map[presence.ConnID]struct{} // members that are, since it holds
+}
+
+// live is how many members there are, without those that are missing.
+func (p *replica) live() int { return len(p.members) - len(p.missing) }
+
+// hold begins to hold; release ends it, and reports whether somebody is missing
+// that the next snapshot must tell of.
+func (p *replica) hold() { p.holding = true }
+
+func (p *replica) release() bool {
+	p.holding = false
+	return len(p.missing) > 0
+}
+
+// miss notes that a member is missing, while the replica holds.
+func (p *replica) miss(conn presence.ConnID) {
+	if p.missing == nil {
+		p.missing = make(map[presence.ConnID]struct{})
+	}
+	p.missing[conn] = struct{}{}
 }
 
 // verdict is what an event means for a replica.
@@ -121,6 +149,7 @@ func (p *replica) take(e *presence.Event, emit func(*presence.Event)) verdict {
 // were changed by hand without an event; subscribers get what keeps them right.
 func (p *replica) apply(e *presence.Event, emit func(*presence.Event)) {
 	old, known := p.members[e.Conn]
+	delete(p.missing, e.Conn)
 	switch {
 	case e.Kind == presence.KindMark:
 		return
@@ -166,6 +195,13 @@ func (p *replica) endAll(rev presence.Revision, now int64, emit func(*presence.E
 	if len(p.members) == 0 {
 		return
 	}
+	if p.holding {
+		for conn := range p.members {
+			p.miss(conn)
+		}
+		return
+	}
+	p.missing = nil
 	for _, conn := range p.absent(nil) {
 		emit(p.members[conn].leave(conn, rev, p.last, now))
 	}
@@ -268,9 +304,9 @@ func (p *replica) reconcile(snap presence.Snapshot, now int64, emit func(*presen
 	return 0
 }
 
-// differs says whether snap has other members than the replica.
+// differs says whether there is something to tell between the replica and snap.
 func (p *replica) differs(snap presence.Snapshot) bool {
-	return len(snap.Members) != len(p.members) || len(p.changes(snap)) > 0
+	return !p.holding && len(snap.Members) != len(p.members) || len(p.changes(snap)) > 0
 }
 
 // tell tells the difference between the replica and snap, and adopts it. What
@@ -303,10 +339,20 @@ func (p *replica) tell(snap presence.Snapshot, at presence.Revision, now int64, 
 		}
 		tell(e)
 	}
-	for _, conn := range p.absent(there) {
-		tell(p.members[conn].leave(conn, at, 0, now))
+	gone, known := p.absent(there), p.members
+	if !p.holding {
+		for _, conn := range gone {
+			tell(known[conn].leave(conn, at, 0, now))
+		}
 	}
 	p.adopt(snap)
+	p.missing = nil
+	if p.holding {
+		for _, conn := range gone {
+			p.members[conn] = known[conn]
+			p.miss(conn)
+		}
+	}
 	p.last = max(p.last, at)
 }
 

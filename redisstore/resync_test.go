@@ -319,6 +319,40 @@ type follower struct {
 	clients []presence.Snapshot
 	view    map[presence.ConnID]presence.Member // what a subscriber believes
 	high    presence.Revision
+	lost    map[presence.ConnID]presence.Member // by Redis, and to be written again
+}
+
+// lose has Redis lose a member, as a failover does, and the replica doubt it.
+func (f *follower) lose(n byte) {
+	m, ok := f.redis.members[conn(n)]
+	if !ok {
+		return
+	}
+	f.lost[conn(n)] = m
+	delete(f.redis.members, conn(n))
+	if len(f.redis.members) == 0 {
+		f.redis.rev = 0
+	}
+	f.redis.clock = max(f.redis.clock, f.last+markAhead)
+	f.redis.raise(f.redis.clock)
+	f.hold()
+	f.read()
+}
+
+// restore writes a lost member again, as assert.lua does.
+func (f *follower) restore(n byte) {
+	m, ok := f.lost[conn(n)]
+	if !ok {
+		return
+	}
+	delete(f.lost, conn(n))
+	if _, ok := f.redis.members[conn(n)]; ok {
+		return
+	}
+	f.redis.put(n)
+	e := f.redis.line[len(f.redis.line)-1]
+	m.Revision = e.Revision
+	e.At, f.redis.members[conn(n)] = m.At, m
 }
 
 // drawn is a list between Redis and the one who asked for it.
@@ -354,6 +388,8 @@ func (f *follower) emit(e *presence.Event) {
 	}
 	f.high = e.Revision
 	switch {
+	case e.Kind == presence.KindLeave && f.holding && f.lost[e.Conn].At == m.At && there:
+		f.t.Fatalf("leave of %d at %d, who is only missing", e.Conn[0], e.Revision)
 	case e.Kind == presence.KindLeave && !there:
 		f.t.Fatalf("leave of %d at %d, of nobody", e.Conn[0], e.Revision)
 	case e.Kind == presence.KindJoin && there:
@@ -445,7 +481,7 @@ func (f *follower) mend(why string) {
 // ahead of the link.
 func newFollower(t *rapid.T) *follower {
 	redis := &truth{clock: 1_000_000, members: map[presence.ConnID]presence.Member{}}
-	f := &follower{t: t, redis: redis, barrier: -1, view: map[presence.ConnID]presence.Member{}}
+	f := &follower{t: t, redis: redis, barrier: -1, view: map[presence.ConnID]presence.Member{}, lost: map[presence.ConnID]presence.Member{}}
 	for _, step := range rapid.SliceOfN(rapid.SampledFrom([]string{"put", "cut", "empty"}), 0, 8).Draw(t, "before") {
 		f.step(step)
 	}
@@ -463,7 +499,9 @@ func (f *follower) step(what string) {
 	who := func() byte { return rapid.ByteRange(1, 3).Draw(f.t, "who") }
 	switch what {
 	case "put":
-		f.redis.put(who())
+		n := who()
+		delete(f.lost, conn(n)) // another membership
+		f.redis.put(n)
 	case "cut":
 		f.redis.cut(who())
 	case "empty":
@@ -482,6 +520,14 @@ func (f *follower) step(what string) {
 		f.draw()
 	case "hand":
 		f.hand()
+	case "lose":
+		f.lose(who())
+	case "restore":
+		f.restore(who())
+	case "release":
+		if f.release() {
+			f.read()
+		}
 	case "clock goes back":
 		f.redis.clock -= 500
 	case "delete by hand":
@@ -506,6 +552,7 @@ func (f *follower) finish() {
 	for len(f.drawn) > 0 {
 		f.hand()
 	}
+	f.step("release")
 	f.check()
 	f.expectLists()
 	if diff := cmp.Diff(memberships(f.redis.members), memberships(f.view)); diff != "" {
@@ -534,6 +581,15 @@ func (f *follower) expectLists() {
 			f.t.Fatalf("members in Redis and as folded over the list of %d (-redis +folded):\n%s\n%s", list.Revision, diff, strings.Join(say(f.told), "\n"))
 		}
 	}
+}
+
+// TestWhoIsMissingIsHeld has Redis lose members that are written again, or not.
+func TestWhoIsMissingIsHeld(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := newFollower(t)
+		f.steps("put", "put", "cut", "arrive", "arrive", "arrive", "read", "reconnect", "check", "draw", "hand", "lose", "restore", "restore", "release")
+		f.finish()
+	})
 }
 
 func TestFoldOfWhatIsToldIsTheSnapshot(t *testing.T) {

@@ -36,6 +36,8 @@ type upstream struct {
 	heard    hearing
 	gone     bool // it is no master any more
 
+	suspected bool // rooms hold, until it is known to be the server that it was
+
 	// atomic
 	probeBack atomic.Int64 // when the newest probe that came back was sent, as ns since started; 0 none
 }
@@ -82,6 +84,8 @@ func (f *feed) follow(list []source, route func(channel string) string) {
 			s.move(u)
 		}
 	}
+	f.after(f.doubted, f.release)
+	f.met()
 	f.placeNotices()
 	for _, u := range had {
 		if !slices.Contains(f.ups, u) {
