@@ -373,12 +373,12 @@ func (f *feed) release() {
 	now := time.Now()
 	for _, r := range f.rooms {
 		if r.replica.holding && !now.Before(r.holds) {
-			r.release()
+			r.endHold()
 		}
 	}
 }
 
-func (r *hosted) release() {
+func (r *hosted) endHold() {
 	r.holds, r.doubtful = time.Time{}, false
 	if r.replica.release() {
 		r.read(causeDoubt)
@@ -403,7 +403,7 @@ func (f *feed) vouch(master string, at time.Time) {
 				u.suspected = false
 				for _, r := range f.rooms {
 					if r.sub.up == u && r.replica.holding && !r.doubtful {
-						r.release()
+						r.endHold()
 					}
 				}
 			}

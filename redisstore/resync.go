@@ -70,7 +70,7 @@ type replica struct {
 	// of them is worth nothing: its reader would not be told what lies between.
 	snapshots int
 
-	holding bool                          // nobody leaves for being missing
+	holding bool                         // nobody leaves for being missing
 	missing map[presence.ConnID]struct{} // members that are, since it holds
 }
 
