@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -221,6 +222,26 @@ func (s *sentinels) master(ctx context.Context) (*redis.Options, error) {
 		Protocol: protocol, DialerRetries: dialerRetries, ContextTimeoutEnabled: true, DisableIdentity: true,
 		DialTimeout: opLife, ReadTimeout: opLife, WriteTimeout: opLife, PoolTimeout: opLife,
 	}, nil
+}
+
+// listen has then called when a sentinel tells that it knows of another master,
+// until ctx ends. It never blocks.
+func (s *sentinels) listen(ctx context.Context, listening *sync.WaitGroup, then func()) {
+	for _, one := range s.all {
+		listening.Go(func() {
+			sub := one.Subscribe(ctx, "+switch-master")
+			defer sub.Close()
+			told := sub.Channel() // go-redis connects again where it must
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-told:
+					then()
+				}
+			}
+		})
+	}
 }
 
 func (s *sentinels) close() error {

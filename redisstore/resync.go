@@ -155,6 +155,11 @@ func (p *replica) apply(e *presence.Event, emit func(*presence.Event)) {
 		return
 	case e.Kind == presence.KindLeave && !known:
 		return
+	case e.Kind == presence.KindLeave && old.at != e.At && p.holding:
+		// A membership whose end was told, and lost with the beginning of this
+		// one, has ended again.
+		p.miss(e.Conn)
+		return
 	case e.Kind == presence.KindLeave:
 		delete(p.members, e.Conn)
 		emit(e)

@@ -26,9 +26,9 @@ import (
 //	session operation ─▶ slot of {c3f} ─────┴─▶ master ─▶ its lane
 //	lease, registry ──▶ slot of {nodes} ────▶ through go-redis's own routing
 //
-// Sentinels and Cluster are asked again every mapTurn, and at once when somebody
-// finds the map wrong: a call answers MOVED, Redis ends a subscription, a link is
-// lost. What was answered MOVED (ASK, TRYAGAIN) did not run; it waits here and is
+// Sentinels and Cluster are asked again every mapTurn, and at once when a sentinel
+// says so or somebody finds the map wrong: a call answers MOVED, Redis ends a
+// subscription, a link is lost. What was answered MOVED (ASK, TRYAGAIN) did not run; it waits here and is
 // sent to the master that the next map names.
 //
 // That sentinels are asked so often has a reason: a master that was replaced
@@ -231,6 +231,9 @@ func (m *masters) hurry() {
 func (m *masters) run(ctx context.Context) {
 	if m.single != nil {
 		return
+	}
+	if m.sentinels != nil {
+		m.sentinels.listen(ctx, &m.store.running, m.hurry)
 	}
 	wait := mapTurn
 	for {
