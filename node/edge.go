@@ -20,7 +20,9 @@ func (n *Node) Taken(conn presence.ConnID, inc int64) {
 
 func (l *loop) forgetTaken(conn presence.ConnID, inc int64) {
 	if slot, ok := l.byID[conn]; ok {
-		l.taken(l.conns.at(slot), inc)
+		c := l.conns.at(slot)
+		defer l.recovered(c.ref())
+		l.taken(c, inc)
 	}
 }
 
@@ -62,7 +64,7 @@ func (n *Node) eachLoop(do func(*loop), done func()) {
 	var wait sync.WaitGroup
 	wait.Add(len(n.loops))
 	for _, l := range n.loops {
-		if !l.post(task{kind: taskAsk, do: func(l *loop) { do(l); wait.Done() }}) {
+		if !l.post(task{kind: taskAsk, do: func(l *loop) { defer wait.Done(); do(l) }}) {
 			wait.Done()
 		}
 	}

@@ -285,12 +285,29 @@ func (l *loop) recovered(ref connRef) {
 	if p == nil {
 		return
 	}
-	l.m.Panics.Inc()
-	l.node.opts.Log.Error("panic in a connection's handler", "loop", l.id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
-	if c := l.conns.get(ref); c != nil {
-		l.closeWith(c, 1011, "internal error", endError)
+	l.panicked("a connection's handler", p)
+	switch c := l.conns.get(ref); {
+	case c == nil:
+	case c.state == stateHead || c.state == stateAuthorising:
+		l.refuse(c, errPanic)
+	default:
+		l.closeWith(c, ws.StatusInternalServerError, errPanic.Message, endError)
 	}
 }
+
+// survived lets the loop live on after a panic that was no connection's.
+func (l *loop) survived() {
+	if p := recover(); p != nil {
+		l.panicked("a loop's task", p)
+	}
+}
+
+func (l *loop) panicked(where string, p any) {
+	l.m.Panics.Inc()
+	l.node.opts.Log.Error("panic in "+where, "loop", l.id, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+}
+
+var errPanic = presence.Errorf(presence.CodeInternal, "internal error")
 
 // takeTasks runs the tasks that were posted before now.
 func (l *loop) takeTasks() {
@@ -302,33 +319,37 @@ func (l *loop) takeTasks() {
 		l.stats.MailboxWaitSeconds = l.now.Sub(since).Seconds()
 	}
 	for i := range l.tasks {
-		t := &l.tasks[i]
-		switch t.kind {
-		case taskSocket:
-			l.socket(int(t.fd))
-		case taskDone:
-			l.completed(t.req, t.unknown)
-		case taskCast:
-			l.enqueue(t.cast)
-		case taskStats:
-			t.ask <- l.snapshotStats()
-		case taskStop:
-			l.stopAll()
-		case taskDrain:
-			l.startDrain()
-		case taskAsk:
-			t.do(l)
-		case taskLate:
-			if !l.sendLate(t.ref, t.payloads) {
-				t.do(l)
-			}
-		case taskReclaim:
-			l.startReclaim(t.epoch)
-		}
-		*t = task{}
+		l.takeTask(&l.tasks[i])
+		l.tasks[i] = task{}
 	}
 	if cap(l.tasks) > 1<<16 { // after a flood: do not hold its memory
 		l.tasks = nil
+	}
+}
+
+func (l *loop) takeTask(t *task) {
+	defer l.survived()
+	switch t.kind {
+	case taskSocket:
+		l.socket(int(t.fd))
+	case taskDone:
+		l.completed(t.req, t.unknown)
+	case taskCast:
+		l.enqueue(t.cast)
+	case taskStats:
+		t.ask <- l.snapshotStats()
+	case taskStop:
+		l.stopAll()
+	case taskDrain:
+		l.startDrain()
+	case taskAsk:
+		t.do(l)
+	case taskLate:
+		if !l.sendLate(t.ref, t.payloads) {
+			t.do(l)
+		}
+	case taskReclaim:
+		l.startReclaim(t.epoch)
 	}
 }
 
@@ -429,9 +450,7 @@ func (l *loop) flushReplies() {
 	segments, replies := l.segments, l.replies
 	l.segments, l.replies = nil, nil // sending may end connections, which may flush
 	for _, s := range segments {
-		if c := l.conns.get(s.ref); c != nil {
-			l.send(c, replies[s.start:s.end], false)
-		}
+		l.sendReplies(s.ref, replies[s.start:s.end])
 	}
 	l.segments = segments[:0]
 	if cap(replies) <= 1<<20 {
@@ -439,18 +458,29 @@ func (l *loop) flushReplies() {
 	}
 }
 
+func (l *loop) sendReplies(ref connRef, b []byte) {
+	defer l.recovered(ref)
+	if c := l.conns.get(ref); c != nil {
+		l.send(c, b, false)
+	}
+}
+
 // stopAll closes every connection; the loop ends when the last is gone.
 func (l *loop) stopAll() {
 	l.stopping = true
 	for i := range uint32(len(l.conns.slabs)) * slabSize {
-		switch c := l.conns.at(i); c.state {
-		case stateFree:
-		case stateOpen:
-			l.closeWith(c, ws.StatusGoingAway, goingAway, endDrain)
-		case stateHead, stateAuthorising:
-			l.refuse(c, errShuttingDown)
-		} // those that are closing have their deadlines
+		l.stopOne(l.conns.at(i))
 	}
+}
+
+func (l *loop) stopOne(c *conn) {
+	defer l.recovered(c.ref())
+	switch c.state {
+	case stateOpen:
+		l.closeWith(c, ws.StatusGoingAway, goingAway, endDrain)
+	case stateHead, stateAuthorising:
+		l.refuse(c, errShuttingDown)
+	} // those that are closing have their deadlines
 }
 
 func (l *loop) snapshotStats() metrics.LoopStats {

@@ -94,32 +94,34 @@ func (l *loop) expireWaits() {
 	for len(l.waits) > 0 && !l.now.Before(l.waits[0].until) {
 		w := l.waits[0]
 		l.waits = l.waits[1:]
-		r := w.req
-		if r.freed || r.began != w.began || r.entry == nil {
-			continue
-		}
-		c := l.conns.get(r.ref)
-		if c == nil {
-			continue
-		}
-		if r.entry.current == r { // at a later step: the store's own 2 s began with that
-			l.doubted(c, r, presence.Errorf(presence.CodeUnavailable, "the store answers too slowly: only a part of the request was done; try again"))
-			continue
-		}
-		i := slices.Index(r.entry.queue, r)
-		if i < 0 {
-			continue
-		}
-		e := r.entry
-		e.queue = slices.Delete(e.queue, i, i+1)
-		l.finishRequest(c, r, presence.Errorf(presence.CodeUnavailable, "the store does not answer: nothing was sent; try again"))
-		r.release()
-		if c.state == stateOpen {
-			l.dropIdle(c, e) // nothing else may come to look at it: its connection may wait for a reclaim
+		if r := w.req; !r.freed && r.began == w.began && r.entry != nil {
+			l.expireWait(r)
 		}
 	}
 	if len(l.waits) == 0 {
 		l.waits = nil
+	}
+}
+
+func (l *loop) expireWait(r *request) {
+	defer l.recovered(r.ref)
+	c, e := l.conns.get(r.ref), r.entry
+	if c == nil {
+		return
+	}
+	if e.current == r { // at a later step: the store's own 2 s began with that
+		l.doubted(c, r, presence.Errorf(presence.CodeUnavailable, "the store answers too slowly: only a part of the request was done; try again"))
+		return
+	}
+	i := slices.Index(e.queue, r)
+	if i < 0 {
+		return
+	}
+	e.queue = slices.Delete(e.queue, i, i+1)
+	l.finishRequest(c, r, presence.Errorf(presence.CodeUnavailable, "the store does not answer: nothing was sent; try again"))
+	r.release()
+	if c.state == stateOpen {
+		l.dropIdle(c, e) // nothing else may come to look at it: its connection may wait for a reclaim
 	}
 }
 

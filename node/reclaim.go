@@ -97,6 +97,7 @@ func (l *loop) stepReclaim() {
 
 // reclaim compares c with the store, unless something of it is under way.
 func (l *loop) reclaim(c *conn) {
+	defer l.recovered(c.ref())
 	for e := c.entries; e != nil; e = e.next {
 		if e.current != nil {
 			return
