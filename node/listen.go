@@ -98,14 +98,18 @@ func (n *Node) accept() {
 
 // place gives a new socket to a loop, or refuses it when the node is full.
 func (n *Node) place(fd int) {
-	if int(n.open.Add(1)) > n.opts.MaxConnections {
-		n.open.Add(-1)
+	kind := taskSocket
+	if above := int(n.open.Add(1)) - n.opts.MaxConnections; above > 0 {
 		n.opts.Metrics.LimitHits.WithLabelValues("connections").Inc()
 		n.opts.Metrics.HandshakeFailures.WithLabelValues("full").Inc()
-		send(fd, fullAnswer)
-		_ = unix.Shutdown(fd, unix.SHUT_WR) // about to be closed
-		_ = unix.Close(fd)
-		return
+		if above > fullMost {
+			n.open.Add(-1)
+			send(fd, fullAnswer)
+			_ = unix.Shutdown(fd, unix.SHUT_WR) // about to be closed
+			_ = unix.Close(fd)
+			return
+		}
+		kind = taskFull
 	}
 	tuneSocket(fd)
 	for {
@@ -118,7 +122,7 @@ func (n *Node) place(fd int) {
 		if best != nil {
 			best.count.Add(1)
 			best.heads.Add(1)
-			if !best.post(task{kind: taskSocket, fd: int32(fd)}) {
+			if !best.post(task{kind: kind, fd: int32(fd)}) {
 				best.count.Add(-1)
 				best.heads.Add(-1)
 				n.open.Add(-1)
@@ -135,8 +139,11 @@ func (n *Node) place(fd int) {
 	}
 }
 
-// fullAnswer is what a socket above the limit is sent. It is not read from, so
-// a client whose request is on its way may see a reset instead.
+// fullMost is how many sockets above the limit a loop answers and then reads
+// from for a moment. The client of one above that, too, may see a reset instead.
+const fullMost = 256
+
+// fullAnswer is what a socket above the limit is sent.
 var fullAnswer = httpAnswer(http.StatusServiceUnavailable, &presence.Error{
 	Code: presence.CodeUnavailable,
 	Name: "UnavailableError", Message: "this node holds as many connections as it may", Retry: true, RetryAfterMs: 5000,
@@ -223,34 +230,35 @@ func (l *loop) handOver(c *conn, read []byte) {
 		l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
 		return
 	}
-	err := l.poll.remove(int(c.fd))
-	var nc net.Conn
-	if err == nil {
-		dup, derr := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
-		err = derr
-		if err == nil {
-			f := os.NewFile(uintptr(dup), "http")
-			nc, err = net.FileConn(f) // duplicates once more
-			f.Close()
-		}
-	}
-	if err == nil {
-		p := &prefixed{Conn: nc, read: append([]byte(nil), read...), count: plain}
-		plain.Add(1)
-		select {
-		case l.node.plain.conns <- p:
-		default:
-			l.m.limit("http")
-			_ = p.Close() // ours is left
-			if l.poll.add(int(c.fd), c.slot, c.gen, pollIn) == nil {
-				l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
-				return
-			}
-		}
-	} else {
+	nc, err := fileConn(int(c.fd))
+	if err != nil {
 		l.m.limit("descriptors")
+		l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
+		return
 	}
+	p := &prefixed{Conn: nc, read: append([]byte(nil), read...), count: plain}
+	plain.Add(1)
+	select {
+	case l.node.plain.conns <- p:
+	default:
+		_ = p.Close() // ours is left
+		l.m.limit("http")
+		l.answer(c, http.StatusServiceUnavailable, errManyHTTP)
+		return
+	}
+	_ = l.poll.remove(int(c.fd)) // it is there; without this it would be reported until nc is closed, too
 	l.destroy(c, endNone)
+}
+
+// fileConn is a net.Conn with a descriptor of its own for the socket fd.
+func fileConn(fd int) (net.Conn, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(dup), "http")
+	defer f.Close()
+	return net.FileConn(f) // duplicates once more
 }
 
 // httpServer is the server of ordinary requests on the client port.

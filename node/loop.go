@@ -110,6 +110,7 @@ type taskKind uint8
 
 const (
 	taskSocket  taskKind = iota // fd: a new socket
+	taskFull                    // fd: a new socket, of which there are too many
 	taskDone                    // req: the store has answered
 	taskCast                    // cast: an event or a message for a room's subscribers
 	taskStats                   // ask: wants a copy of the counters
@@ -332,6 +333,10 @@ func (l *loop) takeTask(t *task) {
 	switch t.kind {
 	case taskSocket:
 		l.socket(int(t.fd))
+	case taskFull:
+		if c := l.socket(int(t.fd)); c != nil {
+			l.finish(c, fullAnswer)
+		}
 	case taskDone:
 		l.completed(t.req, t.unknown)
 	case taskCast:
@@ -356,7 +361,7 @@ func (l *loop) takeTask(t *task) {
 // refuseTask is what becomes of a task that came after the loop's end.
 func (l *loop) refuseTask(t task) {
 	switch t.kind {
-	case taskSocket:
+	case taskSocket, taskFull:
 		_ = unix.Close(int(t.fd)) // never used
 		l.count.Add(-1)
 		l.heads.Add(-1)
@@ -370,8 +375,8 @@ func (l *loop) refuseTask(t task) {
 	}
 }
 
-// socket takes a new socket in.
-func (l *loop) socket(fd int) {
+// socket takes a new socket in; nil: it had to be closed.
+func (l *loop) socket(fd int) *conn {
 	c := l.conns.take()
 	c.fd = int32(fd)
 	c.jitter = rand.Uint32()
@@ -381,9 +386,10 @@ func (l *loop) socket(fd int) {
 	c.lastSeen = l.second
 	if err := l.poll.add(fd, c.slot, c.gen, pollIn); err != nil || l.stopping {
 		l.destroy(c, endNone)
-		return
+		return nil
 	}
 	l.refile(c)
+	return c
 }
 
 // runAgain looks at kept bytes of connections that had more than one turn's share.

@@ -154,6 +154,58 @@ func TestNodeThatIsFullAnswers503(t *testing.T) {
 	connect(t, n, "3")
 }
 
+func TestRefusalOfAFullNodeIsNotFollowedByAReset(t *testing.T) {
+	opts := testOptions(t, newMemStore())
+	opts.MaxConnections = 0
+	s := stillLoop(t, opts)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey)))
+	s.node.place(pair[0])
+	s.turn()
+	s.turn()
+	b := make([]byte, 4<<10)
+	if n, err := unix.Read(pair[1], b); err != nil || !strings.HasPrefix(string(b[:n]), "HTTP/1.1 503") {
+		t.Errorf("got %q (%v), want a 503", b[:n], err)
+	}
+	s.second += closeSeconds
+	s.timers()
+	if n, err := unix.Read(pair[1], b); n != 0 || err != nil {
+		t.Errorf("read %d bytes, %v; want the end of the stream", n, err)
+	}
+	if s.node.open.Load() != 0 || s.heads.Load() != 0 || s.count.Load() != 0 {
+		t.Error("the socket is still counted")
+	}
+}
+
+func TestPlainHTTPWithoutADescriptorIsAnswered(t *testing.T) {
+	s := stillLoop(t, testOptions(t, newMemStore()))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	s.socket(pair[0])
+	s.put(pair[1], []byte("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"))
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	s.turn()
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.drain(pair[1]); !strings.HasPrefix(got, "HTTP/1.1 503") {
+		t.Errorf("got %q, want a 503", got)
+	}
+}
+
 func TestStopClosesWith1001AndEndsEverySession(t *testing.T) {
 	store := newMemStore()
 	var peers []*peer
