@@ -16,11 +16,15 @@ func (l *loop) finishRequest(c *conn, r *request, err *presence.Error) {
 	if r.acked {
 		return
 	}
+	if r.entry == nil { // acknowledging what travelled with it has ended the connection
+		l.finishLate(r, err)
+		return
+	}
 	r.acked = true
 	if r.errand != errandClient {
 		return
 	}
-	if c.inflight > 0 && r.entry != nil {
+	if c.inflight > 0 {
 		c.inflight--
 		if c.flags&flagPaused != 0 && int(c.inflight) < l.node.opts.Limits.InFlight {
 			l.resumeReading(c)

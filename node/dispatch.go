@@ -122,16 +122,16 @@ func (l *loop) message(c *conn, msg []byte) {
 	}
 	r := &l.req
 	if err := l.dec.Decode(msg, r); err != nil {
-		if r.AckID != nil {
-			if limited := l.admitRate(c, protocol.LimitOther); limited != nil {
-				err = limited // rubbish is not cheaper than sense
-			}
-			l.ackError(c, r.Type, r.AckID, l.now, err)
-		} else if r.Malformed {
+		if r.AckID == nil && r.Malformed {
 			if c.bad++; c.bad >= badFrames {
 				l.closeWith(c, ws.StatusPolicyViolation, "the third message that is no request", endPolicy)
 			}
+			return
 		}
+		if limited := l.admitRate(c, protocol.LimitOther); limited != nil {
+			err = limited // rubbish is not cheaper than sense
+		}
+		l.ackError(c, r.Type, r.AckID, l.now, err)
 		return
 	}
 	if err := l.admit(c, r); err != nil {

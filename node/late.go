@@ -140,15 +140,18 @@ func (b *lateBoxes) take(conn presence.ConnID, answer func([][]byte)) {
 	answer(box.payloads)
 }
 
-// finishLate puts r's acknowledgement where the next socket finds it.
+// finishLate is finishRequest for a request whose socket was lost: it puts the
+// acknowledgement where the next socket finds it.
 func (l *loop) finishLate(r *request, err *presence.Error) {
-	box := r.late
-	if box == nil {
+	if r.acked || r.errand != errandClient {
 		return
 	}
-	r.late = nil
-	payload := l.appendAck(nil, r, r.op.App, r.room, r.text, err)
-	l.node.late.put(box, payload)
+	r.acked = true
+	l.tally(r, err)
+	if box := r.late; box != nil {
+		r.late = nil
+		l.node.late.put(box, l.appendAck(nil, r, r.room.app, r.room.name, r.text, err))
+	}
 }
 
 // completedLate is the store's answer to a request whose socket was lost.
@@ -164,9 +167,6 @@ func (l *loop) completedLate(r *request, unknown *presence.Error) {
 		err = l.tooLong(r)
 	}
 	for at := r; at != nil; at = at.chain {
-		if at != r { // whose operation is the store's again when it is in doubt
-			at.op.App = r.op.App
-		}
 		l.finishLate(at, err)
 	}
 }

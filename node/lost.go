@@ -152,7 +152,7 @@ func (l *loop) forgetRooms(c *conn, box *lateBox) (rooms []string, unanswered bo
 func (l *loop) makeLate(c *conn, r *request, box *lateBox) {
 	for ; r != nil; r = r.chain {
 		if box != nil && r.errand == errandClient && !r.acked && r.ack != nil {
-			r.late, r.room, r.text = box, r.entry.room.name, c.flags&flagText != 0
+			r.late, r.room, r.text = box, r.entry.room, c.flags&flagText != 0
 			l.node.late.owe(box)
 		}
 		r.entry = nil

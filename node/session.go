@@ -219,7 +219,7 @@ type request struct {
 	late     *lateBox        // its connection lost its socket: where its acknowledgement goes
 	from     presence.Replay // of a restore: from where it goes on
 	epoch    uint16          // of an upgrade or a reclaim: the store's past that it was asked in
-	room     string          // of one that is late
+	room     *Room           // of one that is late
 	text     bool            // of one that is late: flagText of its connection
 	entries  []*entry        // of a reclaim: those of its holds
 	next     *request        // free list
@@ -260,7 +260,7 @@ func (r *request) release() {
 		r.buf = nil
 	}
 	r.op, r.reply, r.chain, r.entry, r.want = presence.Op{}, nil, nil, nil, nil
-	r.late, r.entries = nil, nil
+	r.late, r.room, r.entries = nil, nil, nil
 	r.next = r.loop.freeReqs
 	r.loop.freeReqs = r
 }
