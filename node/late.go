@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -103,22 +104,27 @@ func (b *lateBoxes) sweep() {
 	}
 }
 
-// put adds an acknowledgement that was owed; nil: there is none.
-func (b *lateBoxes) put(box *lateBox, payload []byte) {
+// put pays what was counted as one acknowledgement by owe.
+func (b *lateBoxes) put(box *lateBox, payloads ...[]byte) {
 	b.mu.Lock()
 	box.owed--
-	if payload != nil {
-		box.payloads = append(box.payloads, payload)
-	}
+	box.payloads = append(box.payloads, payloads...)
 	ask := box.ask
 	if box.owed > 0 || ask == nil {
 		b.mu.Unlock()
 		return
 	}
 	box.ask = nil
-	payloads := box.payloads
+	all := box.takeAll()
 	b.mu.Unlock()
-	ask(payloads)
+	ask(all)
+}
+
+// takeAll empties box: a loop that has it open may settle it once more.
+func (box *lateBox) takeAll() [][]byte {
+	all := box.payloads
+	box.payloads = nil
+	return all
 }
 
 // take gives conn's box away when it is whole. answer is called once.
@@ -136,8 +142,22 @@ func (b *lateBoxes) take(conn presence.ConnID, answer func([][]byte)) {
 		b.mu.Unlock()
 		return
 	}
+	all := box.takeAll()
 	b.mu.Unlock()
-	answer(box.payloads)
+	answer(all)
+}
+
+// keepLate fetches what the socket before that of an orphaned resume is owed:
+// whoever resumes the connection next asks this node for it.
+func (n *Node) keepLate(op *presence.Op) {
+	was := op.Restored
+	if was.From == "" || was.State == "away" || strings.HasPrefix(was.From, n.opts.NodeID+".") { // nobody to ask, nothing owed, or it is here
+		return
+	}
+	box := n.late.open(op.Conn, op.Grace)
+	n.late.owe(box) // all that comes counts as one
+	n.late.settle(box)
+	n.opts.Store.Late(op.Conn, was.From, func(payloads [][]byte) { n.late.put(box, payloads...) })
 }
 
 // finishLate is finishRequest for a request whose socket was lost: it puts the

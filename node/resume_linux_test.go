@@ -194,6 +194,39 @@ func TestLateAcknowledgementComesOnTheNextSocket(t *testing.T) {
 	}
 }
 
+// elsewhere is a store that has another node's answers to Late.
+type elsewhere struct {
+	*memStore
+	owed []func([][]byte) // who asks
+}
+
+func (s *elsewhere) Late(_ presence.ConnID, _ string, answer func([][]byte)) {
+	s.owed = append(s.owed, answer)
+}
+
+func TestLateAcknowledgementsOutliveAHangUpInTheResume(t *testing.T) {
+	store := &elsewhere{memStore: newMemStore()}
+	s := stillLoop(t, testOptions(t, store))
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpResume }
+	store.resume = wasIn("grace", "p 0 {}", 0)
+	store.resume.From = "n2.1"
+	id := presence.NewConnID()
+	near, _ := s.knockWith("apiKey=" + testKey + "&clientId=1&connectionId=acme:" + id.String())
+	s.turn()
+	s.lose(s.socketOf(near), endLost) // as when the peer has reset it
+	store.release()
+	s.turn()
+	if len(store.detached) != 1 || len(store.owed) != 1 {
+		t.Fatalf("%d detached, %d asked for, want one of each", len(store.detached), len(store.owed))
+	}
+	given := make(chan [][]byte, 1)
+	s.node.late.take(id, func(p [][]byte) { given <- p }) // the next socket is quicker than the other node
+	store.owed[0]([][]byte{[]byte("one"), []byte("two")})
+	if got := <-given; len(got) != 2 {
+		t.Errorf("given %q, want both", got)
+	}
+}
+
 func TestResumeSecret(t *testing.T) {
 	store := newMemStore()
 	var secrets []string

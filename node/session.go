@@ -348,6 +348,7 @@ func (l *loop) orphaned(r *request) {
 	// The client hung up before its session was open: never a live session
 	// without a socket. One that is resumed goes on waiting for its client.
 	if r.op.Kind == presence.OpResume && r.op.Restored != nil {
+		l.node.keepLate(&r.op)
 		l.node.opts.Store.Detach(presence.Detachment{
 			App: r.op.App, Conn: r.op.Conn, Inc: r.op.NewInc, Grace: r.op.Grace, Reason: presence.ReasonTimeout,
 			Rooms: r.op.Restored.Memberships(),

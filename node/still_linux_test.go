@@ -62,14 +62,31 @@ func (s *still) turn() {
 // in it that the loop has not read yet.
 func (s *still) knock(client string) (near, peer int) {
 	s.t.Helper()
+	return s.knockWith("apiKey=" + testKey + "&clientId=" + client)
+}
+
+func (s *still) knockWith(query string) (near, peer int) {
+	s.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = unix.Close(pair[1]) })
-	s.put(pair[1], []byte(upgradeRequest("apiKey="+testKey+"&clientId="+client)))
+	s.put(pair[1], []byte(upgradeRequest(query)))
 	s.socket(pair[0])
 	return pair[0], pair[1]
+}
+
+// socketOf is the connection on the near end.
+func (s *still) socketOf(near int) *conn {
+	s.t.Helper()
+	for i := range uint32(len(s.conns.slabs)) * slabSize {
+		if c := s.conns.at(i); int(c.fd) == near && c.state != stateFree {
+			return c
+		}
+	}
+	s.t.Fatal("the loop does not have the socket")
+	return nil
 }
 
 // open makes an open connection over a pair of sockets and returns its other end.
@@ -79,14 +96,12 @@ func (s *still) open(client string) (c *conn, peer int) {
 	for range 4 {
 		s.turn()
 	}
-	for i := range uint32(len(s.conns.slabs)) * slabSize {
-		if c := s.conns.at(i); int(c.fd) == near && c.state == stateOpen {
-			s.drain(peer)
-			return c, peer
-		}
+	c = s.socketOf(near)
+	if c.state != stateOpen {
+		s.t.Fatal("the connection did not open")
 	}
-	s.t.Fatal("the connection did not open")
-	return nil, 0
+	s.drain(peer)
+	return c, peer
 }
 
 func (s *still) put(fd int, b []byte) {
