@@ -19,6 +19,11 @@ func (n *Node) Taken(conn presence.ConnID, inc int64) {
 }
 
 func (l *loop) forgetTaken(conn presence.ConnID, inc int64) {
+	for _, p := range l.opening { // it may have been resumed and taken before its socket has heard of either
+		if c := l.conns.get(p.ref); c != nil && c.id == conn && c.state == stateAuthorising {
+			c.in.hand.taken = max(c.in.hand.taken, inc)
+		}
+	}
 	if slot, ok := l.byID[conn]; ok {
 		c := l.conns.at(slot)
 		defer l.recovered(c.ref())

@@ -37,6 +37,7 @@ type handshake struct {
 	answer []byte // the 101
 	req    *request
 	secret string // that is granted, and told once; "" none
+	taken  int64  // incarnation of the newest socket that has the connection, 0: none is known
 }
 
 var errShuttingDown = presence.Errorf(presence.CodeUnavailable, "this node is shutting down")
@@ -334,6 +335,7 @@ func (l *loop) opened(c *conn, req *request, unknown *presence.Error) {
 		l.drain.busy = append(l.drain.busy, patient{c.ref(), l.now.Add(drainPatience)})
 		l.drain.next = l.now
 	}
+	l.taken(c, hand.taken)
 }
 
 // features are the granted ones.

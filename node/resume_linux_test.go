@@ -194,6 +194,30 @@ func TestLateAcknowledgementComesOnTheNextSocket(t *testing.T) {
 	}
 }
 
+func TestSocketThatIsTakenBeforeItHasOpenedIsForgotten(t *testing.T) {
+	store := newMemStore()
+	s := stillLoop(t, testOptions(t, store))
+	store.hold = func(op *presence.Op) bool { return op.Kind == presence.OpResume }
+	store.resume = wasIn("grace", allSubscribed, 80)
+	id := presence.NewConnID()
+	near, peer := s.knockWith("apiKey=" + testKey + "&clientId=1&connectionId=acme:" + id.String())
+	s.turn()
+	s.node.Taken(id, store.inc+1) // another node was quicker than the answer
+	s.turn()
+	store.release()
+	s.turn()
+	s.turn()
+	if got := s.ask(peer, "room:presence:join", `"roomId":"r"`); !strings.Contains(got, `"code":"fenced"`) {
+		t.Errorf("got %q, want a refusal", got)
+	}
+	if c := s.socketOf(near); c.flags&flagTaken == 0 || c.entries != nil {
+		t.Error("the socket still has the connection")
+	}
+	if len(store.released) != 1 || len(store.released[0].Handed) != 1 || store.released[0].Handed[0].Revision != 80 {
+		t.Errorf("released are %+v, want what the socket before it was handed", store.released)
+	}
+}
+
 // elsewhere is a store that has another node's answers to Late.
 type elsewhere struct {
 	*memStore
