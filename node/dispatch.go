@@ -43,8 +43,11 @@ func (l *loop) frame(c *conn, h ws.Header, payload []byte) {
 		}
 		return
 	}
-	if c.state != stateOpen {
-		return // closing: only the peer's close frame counts
+	if c.state != stateOpen { // closing
+		if h.OpCode == ws.OpText && h.Fin {
+			l.refuseLate(c, payload)
+		}
+		return
 	}
 	if h.OpCode == ws.OpText && h.Fin {
 		l.message(c, payload)

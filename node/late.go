@@ -90,6 +90,18 @@ func (b *lateBoxes) back(conn presence.ConnID, keep time.Duration, payloads [][]
 	b.keepLocked(box)
 }
 
+// add keeps one more acknowledgement, unless the box holds most already; 0: no bound.
+func (b *lateBoxes) add(conn presence.ConnID, keep time.Duration, most int, payload []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	box := b.openLocked(conn, keep)
+	if most > 0 && len(box.payloads) >= most {
+		return
+	}
+	box.payloads = append(box.payloads, payload)
+	b.keepLocked(box)
+}
+
 // sweep throws away what nobody has asked for in time, once a second at most.
 func (b *lateBoxes) sweep() {
 	now := time.Now()
@@ -171,6 +183,19 @@ func (l *loop) finishLate(r *request, err *presence.Error) {
 	if box := r.late; box != nil {
 		r.late = nil
 		l.node.late.put(box, l.appendAck(nil, r, r.room.app, r.room.name, r.text, err))
+	}
+}
+
+// refuseLate refuses a request that crossed our close frame, behind which
+// nothing may be sent: the next socket is told.
+func (l *loop) refuseLate(c *conn, msg []byte) {
+	r := &l.req
+	if l.dec.Decode(msg, r) != nil && r.Malformed && r.AckID == nil { // any other error is no matter: it is refused
+		return
+	}
+	l.m.done(r.Type, errUnsent.Code, 0)
+	if r.AckID != nil && c.flags&flagTaken == 0 {
+		l.node.late.add(c.id, l.node.grace(c.key), l.node.opts.Limits.InFlight, protocol.AppendAckError(nil, r.AckID, errUnsent))
 	}
 }
 

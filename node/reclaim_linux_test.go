@@ -269,6 +269,30 @@ func TestLateAcknowledgementsOfASocketThatDiedAreKeptForTheNext(t *testing.T) {
 	}
 }
 
+func TestRequestThatCrossesACloseFrameIsRefusedOnTheNextSocket(t *testing.T) {
+	opts := testOptions(t, newMemStore())
+	opts.Limits.InFlight = 2
+	s := stillLoop(t, opts)
+	c, peer := s.open("1")
+	id := c.id
+	for range 3 { // more than can be under way
+		s.put(peer, masked(ws.OpText, `{"type":"ds:client:room:presence:count","body":{"roomId":"r"},"ackId":"y"}`))
+	}
+	s.closeWith(c, ws.StatusGoingAway, goingAway, endDrain)
+	s.turn()
+	var got [][]byte
+	s.node.late.take(id, func(p [][]byte) { got = p })
+	if len(got) != 2 || !strings.Contains(string(got[0]), `"ackId":"y"`) || !strings.Contains(string(got[0]), "UnavailableError") {
+		t.Errorf("owed are %q, want two refusals", got)
+	}
+	if n := s.operations()["presence_count unavailable"]; n != 3 {
+		t.Errorf("%d were counted, want 3", n)
+	}
+	if said := s.drain(peer); strings.Contains(said, "ackId") {
+		t.Errorf("got %q behind the close frame", said)
+	}
+}
+
 // A connection that is lost twice before anybody asks is owed what was under way
 // on both sockets.
 func TestTwoLostSocketsAreOwedBoth(t *testing.T) {
