@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"presencesets/internal/redistest"
 )
 
@@ -19,6 +21,9 @@ type cell struct {
 	still bool // nobody does anything: an observer must be told nothing
 	// observers and clients must keep their sockets
 	keeps bool
+	modes mode // of Redis, in which it makes sense
+	// why the bounds move, and how far, where it is not for the usual reasons
+	bound string
 	run   func(context.Context, *field) error // makes the fault and repairs it
 }
 
@@ -29,29 +34,53 @@ type hit struct {
 	node            int  // those of one node; -1: of none
 	lost            bool // Redis has lost its data
 	links           bool // only links were hurt, of the node or (-1) of all: leases are held
+	losesLast       bool // Redis may have lost what it acknowledged last
 }
 
 // the node that faults of one node choose.
 const victim = 1
 
+const (
+	// A failover moves the bounds by the time without a master, and one lease:
+	// until every node had the time to beat and to restore what is its own,
+	// nobody is judged and no grace is claimed.
+	failoverBound = "from the fault until another master serves, and one lease in which nobody is judged and no grace is claimed"
+	// What was under way when a link ended is repeated when it can no longer
+	// arrive: 2 s.
+	linkBound = "until the repair, and 2 s after which what was under way can no longer arrive and is repeated"
+)
+
 var cells = []cell{
-	{name: "no fault, churn", keeps: true, run: func(ctx context.Context, f *field) error { return f.pass(ctx, 2*time.Second) }},
-	{name: "node killed (SIGKILL)", short: true, run: killNode},
-	{name: "node stopped for 3 leases (SIGSTOP)", short: true, run: stopNode},
-	{name: "node cut off from Redis for 3 leases, silently", run: cutNode},
-	{name: "links of one node to Redis reset, 10 times", keeps: true, run: resetLinks},
-	{name: "half of all sockets reset, two observers' too", short: true, run: resetSockets},
-	{name: "half-open clients", run: halfOpenClients},
-	{name: "Redis killed, back with its data", short: true, keeps: true, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, false) }},
-	{name: "Redis killed, back empty", keeps: true, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, true) }},
-	{name: "Redis stopped for 1.5 leases (SIGSTOP)", keeps: true, run: stopRedis},
-	{name: "Redis out of memory", short: true, keeps: true, run: fillRedis},
-	{name: "scripts flushed, 10 times", keeps: true, run: flushScripts},
-	{name: "pub/sub links killed, 10 times", short: true, keeps: true, run: killPubSub},
-	{name: "feed link of one node silent", keeps: true, run: holdFeed},
-	{name: "notifications off", keeps: true, run: notificationsOff},
-	{name: "100,000 foreign keys with a TTL, 100 sessions end", short: true, keeps: true, run: foreignKeys},
-	{name: "rolling restart of all nodes (SIGTERM)", short: true, still: true, run: rollingRestart},
+	{name: "no fault, churn", keeps: true, modes: every, run: func(ctx context.Context, f *field) error { return f.pass(ctx, 2*time.Second) }},
+	{name: "node killed (SIGKILL)", short: true, modes: every, run: killNode},
+	{name: "node stopped for 3 leases (SIGSTOP)", short: true, modes: every, run: stopNode},
+	{name: "node cut off from Redis for 3 leases, silently", modes: every, run: cutNode},
+	{name: "links of one node to Redis reset, 10 times", keeps: true, modes: every, run: resetLinks},
+	{name: "half of all sockets reset, two observers' too", short: true, modes: every, run: resetSockets},
+	{name: "half-open clients", modes: every, run: halfOpenClients},
+	// With sentinels, and with less than everything in a Cluster, it is a failover.
+	{name: "Redis killed, back with its data", short: true, keeps: true, modes: single | cluster, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, false) }},
+	{name: "Redis killed, back empty", keeps: true, modes: single | cluster, run: func(ctx context.Context, f *field) error { return restartRedis(ctx, f, true) }},
+	{name: "Redis stopped for 1.5 leases (SIGSTOP)", keeps: true, modes: single, run: stopRedis},
+	{name: "Redis out of memory", short: true, keeps: true, modes: every, run: fillRedis},
+	{name: "scripts flushed, 10 times", keeps: true, modes: every, run: flushScripts},
+	{name: "pub/sub links killed, 10 times", short: true, keeps: true, modes: every, run: killPubSub},
+	{name: "feed link of one node silent", keeps: true, modes: every, run: holdFeed},
+	{name: "notifications off", keeps: true, modes: every, run: notificationsOff},
+	{name: "100,000 foreign keys with a TTL, 100 sessions end", short: true, keeps: true, modes: every, run: foreignKeys},
+	{name: "master of the nodes' slot killed, a replica takes over", short: true, keeps: true, modes: sentinel | cluster, bound: failoverBound, run: killMaster(nodesKey)},
+	{name: "another master killed, a replica takes over", keeps: true, modes: cluster, bound: failoverBound, run: killMaster(otherKey)},
+	{name: "failover by command, of the nodes' slot", short: true, keeps: true, modes: sentinel | cluster, bound: failoverBound, run: handOver(nodesKey)},
+	{name: "failover by command, of another master", keeps: true, modes: cluster, bound: failoverBound, run: handOver(otherKey)},
+	{name: "master of the nodes' slot stopped until replaced (SIGSTOP), then back", keeps: true, modes: sentinel | cluster, bound: failoverBound, run: stopMaster(nodesKey)},
+	{name: "another master stopped until replaced (SIGSTOP), then back", keeps: true, modes: cluster, bound: failoverBound, run: stopMaster(otherKey)},
+	{name: "master cut off from its replica and the sentinels, not from nodes", keeps: true, modes: sentinel, bound: failoverBound, run: isolateMaster},
+	{name: "slots with rooms moved to another master", short: true, keeps: true, modes: cluster, bound: linkBound, run: moveRooms},
+	{name: "slots of connections moved to another master", short: true, keeps: true, modes: cluster, bound: linkBound, run: moveConnections},
+	{name: "slot of the nodes moved to another master", keeps: true, modes: cluster, bound: linkBound, run: moveNodes},
+	{name: "one node cut off from the master of the nodes' slot, silently", modes: cluster, run: cutNodesMaster},
+	{name: "one node cut off from another master, silently", modes: cluster, bound: linkBound, run: cutOtherMaster},
+	{name: "rolling restart of all nodes (SIGTERM)", short: true, still: true, modes: every, run: rollingRestart},
 }
 
 // pass lets time pass: churn and faults are about time.
@@ -147,8 +176,8 @@ func stopNode(ctx context.Context, f *field) error {
 }
 
 func cutNode(ctx context.Context, f *field) error {
-	wire := f.nodes[victim].wire
-	return f.withoutNode(ctx, func() error { wire.Hold(nil); return nil }, func() error { wire.Release(); return nil })
+	return f.withoutNode(ctx, func() error { return f.redis.cut([]int{f.nodes[victim].PID()}, f.redis.servers...) },
+		func() error { f.redis.release(); return nil })
 }
 
 // withoutNode keeps a node from Redis for longer than its lease and the grace.
@@ -179,8 +208,7 @@ func (f *field) withoutNode(ctx context.Context, down, up func() error) error {
 func resetLinks(ctx context.Context, f *field) error {
 	f.strike(hit{node: victim, links: true})
 	for range 10 {
-		f.nodes[victim].wire.Reset(nil)
-		if err := f.pass(ctx, 150*time.Millisecond); err != nil {
+		if err := errors.Join(f.redis.reset(f.nodes[victim].PID()), f.pass(ctx, 150*time.Millisecond)); err != nil {
 			return err
 		}
 	}
@@ -241,20 +269,14 @@ func halfOpenClients(ctx context.Context, f *field) error {
 
 func restartRedis(ctx context.Context, f *field, empty bool) error {
 	f.strike(hit{redis: true, node: -1, lost: empty})
-	if err := f.redis.End(syscall.SIGKILL); err != nil {
-		return err
-	}
 	if empty {
 		f.excuse(anyone)
-		if err := f.redis.Wipe(); err != nil {
-			return err
-		}
 	}
-	f.depart(10)
-	if err := f.pass(ctx, time.Second); err != nil {
-		return err
-	}
-	if err := f.redis.Begin(); err != nil {
+	err := f.redis.restart(ctx, empty, func() error {
+		f.depart(10)
+		return f.pass(ctx, time.Second)
+	})
+	if err != nil {
 		return err
 	}
 	f.repaired()
@@ -263,14 +285,14 @@ func restartRedis(ctx context.Context, f *field, empty bool) error {
 
 func stopRedis(ctx context.Context, f *field) error {
 	f.strike(hit{redis: true, node: -1})
-	if err := f.redis.Signal(syscall.SIGSTOP); err != nil {
+	if err := f.redis.one.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	f.depart(10)
 	if err := f.pass(ctx, f.times.ttl*3/2); err != nil {
 		return err
 	}
-	if err := f.redis.Signal(syscall.SIGCONT); err != nil {
+	if err := f.redis.one.Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
 	f.repaired()
@@ -279,7 +301,7 @@ func stopRedis(ctx context.Context, f *field) error {
 
 func fillRedis(ctx context.Context, f *field) error {
 	f.strike(hit{node: -1})
-	if err := redistest.FillMemory(ctx, f.keys); err != nil {
+	if err := f.redis.each(ctx, func(c *redis.Client) error { return redistest.FillMemory(ctx, c) }); err != nil {
 		return err
 	}
 	f.depart(5)
@@ -288,22 +310,22 @@ func fillRedis(ctx context.Context, f *field) error {
 		return err
 	}
 	f.repaired()
-	return redistest.FreeMemory(ctx, f.keys)
+	return f.redis.each(ctx, func(c *redis.Client) error { return redistest.FreeMemory(ctx, c) })
 }
 
 func flushScripts(ctx context.Context, f *field) error {
-	return f.tenTimes(ctx, hit{node: -1}, func() error { return redistest.ForgetScripts(ctx, f.keys) })
+	return f.tenTimes(ctx, hit{node: -1}, func(c *redis.Client) error { return redistest.ForgetScripts(ctx, c) })
 }
 
 func killPubSub(ctx context.Context, f *field) error {
-	return f.tenTimes(ctx, hit{node: -1, links: true}, func() error { _, err := redistest.KillPubSub(ctx, f.keys); return err })
+	return f.tenTimes(ctx, hit{node: -1, links: true}, func(c *redis.Client) error { _, err := redistest.KillPubSub(ctx, c); return err })
 }
 
-func (f *field) tenTimes(ctx context.Context, h hit, do func() error) error {
+func (f *field) tenTimes(ctx context.Context, h hit, do func(*redis.Client) error) error {
 	f.strike(h)
 	f.depart(10)
 	for range 10 {
-		if err := errors.Join(do(), f.pass(ctx, 150*time.Millisecond)); err != nil {
+		if err := errors.Join(f.redis.each(ctx, do), f.pass(ctx, 150*time.Millisecond)); err != nil {
 			return err
 		}
 	}
@@ -312,12 +334,26 @@ func (f *field) tenTimes(ctx context.Context, h hit, do func() error) error {
 }
 
 func holdFeed(ctx context.Context, f *field) error {
-	list, err := f.keys.Do(ctx, "client", "list", "type", "pubsub").Text()
+	var list string
+	err := f.redis.each(ctx, func(c *redis.Client) error {
+		part, err := c.Do(ctx, "client", "list", "type", "pubsub").Text()
+		list += part
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	own, err := dialledBy(f.nodes[victim].PID())
 	if err != nil {
 		return err
 	}
 	f.strike(hit{node: victim, links: true})
-	held := f.nodes[victim].wire.Hold(func(_, far string) bool { return far != "" && strings.Contains(list, " addr="+far+" ") })
+	held := 0
+	for _, w := range f.redis.wires {
+		held += w.Hold(func(near, far string) bool {
+			return far != "" && own(near, far) && strings.Contains(list, " addr="+far+" ")
+		})
+	}
 	if held == 0 {
 		return errors.New("no pub/sub link was found to hold")
 	}
@@ -325,14 +361,14 @@ func holdFeed(ctx context.Context, f *field) error {
 	if err := f.pass(ctx, 2*f.times.ttl); err != nil {
 		return err
 	}
-	f.nodes[victim].wire.Release()
+	f.redis.release()
 	f.repaired()
 	return nil
 }
 
 func notificationsOff(ctx context.Context, f *field) error {
 	f.strike(hit{node: -1})
-	if err := redistest.Notifications(ctx, f.keys, false); err != nil {
+	if err := f.redis.each(ctx, func(c *redis.Client) error { return redistest.Notifications(ctx, c, false) }); err != nil {
 		return err
 	}
 	f.depart(5)
@@ -340,13 +376,13 @@ func notificationsOff(ctx context.Context, f *field) error {
 		return err
 	}
 	f.repaired()
-	return redistest.Notifications(ctx, f.keys, true)
+	return f.redis.each(ctx, func(c *redis.Client) error { return redistest.Notifications(ctx, c, true) })
 }
 
 func foreignKeys(ctx context.Context, f *field) error {
 	const keys, sessions = 100_000, 100
 	for i := 0; i < keys; {
-		p := f.keys.Pipeline()
+		p := f.redis.keys.Pipeline()
 		for range 1000 {
 			p.Set(ctx, fmt.Sprintf("cache:%d", i), "x", time.Hour)
 			i++
@@ -368,7 +404,7 @@ func foreignKeys(ctx context.Context, f *field) error {
 	}
 	f.repaired()
 	for i := 0; i < keys; {
-		p := f.keys.Pipeline()
+		p := f.redis.keys.Pipeline()
 		for range 1000 {
 			p.Del(ctx, fmt.Sprintf("cache:%d", i))
 			i++

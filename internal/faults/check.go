@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,7 +45,7 @@ func (f *field) reset(r *result) {
 
 // measure runs one cell.
 func (f *field) measure(ctx context.Context, c *cell) *result {
-	r := &result{name: c.name}
+	r := &result{redis: f.o.Redis, name: c.name, bound: c.bound}
 	began := time.Now()
 	if err := f.settleObservers(ctx); err != nil {
 		r.fail("before the fault: %v", err)
@@ -129,8 +130,12 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 // watch measures what is not ours: how long Redis and our own timers take. A
 // busy disk under the append-only file or a busy machine is no fault of a node.
 func (f *field) watch(ctx context.Context) {
-	c := f.redis.Connect()
-	defer c.Close()
+	var clients []*redis.Client
+	for _, s := range f.redis.servers {
+		c := s.Connect()
+		defer c.Close()
+		clients = append(clients, c)
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	last := time.Now()
@@ -142,7 +147,10 @@ func (f *field) watch(ctx context.Context) {
 		}
 		began := time.Now()
 		lag := began.Sub(last) - 100*time.Millisecond
-		err := c.Ping(ctx).Err()
+		var err error
+		for _, c := range clients {
+			err = errors.Join(err, c.Ping(ctx).Err())
+		}
 		last = time.Now()
 		d := max(lag, last.Sub(began))
 		f.st.post(func() {
@@ -168,9 +176,9 @@ func (f *field) noteSessions(ctx context.Context) {
 	})
 	for _, conn := range hang {
 		shard := "presence:{c" + conn[:2] + "}:"
-		session := f.keys.HGetAll(ctx, shard+"session:"+conn).Val()
-		due := f.keys.ZScore(ctx, shard+"due", conn).Val()
-		registry := f.keys.HGetAll(ctx, "presence:{nodes}:registry").Val()
+		session := f.redis.keys.HGetAll(ctx, shard+"session:"+conn).Val()
+		due := f.redis.keys.ZScore(ctx, shard+"due", conn).Val()
+		registry := f.redis.keys.HGetAll(ctx, "presence:{nodes}:registry").Val()
 		f.st.do(func() { f.note("hangs: %s, session %v, due %.0f, nodes %v", conn, session, due, registry) })
 	}
 }
@@ -220,7 +228,7 @@ func (f *field) agree(ctx context.Context, patience time.Duration) error {
 func (f *field) held(ctx context.Context) ([]map[string]string, error) {
 	rooms := make([]map[string]string, f.rooms)
 	for from := 0; from < f.rooms; from += 100 {
-		p := f.keys.Pipeline()
+		p := f.redis.keys.Pipeline()
 		var answers []*redis.MapStringStringCmd
 		for i := from; i < min(from+100, f.rooms); i++ {
 			answers = append(answers, p.HGetAll(ctx, "presence:{"+app+":"+f.room(i)+"}:members"))

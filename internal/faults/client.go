@@ -44,6 +44,7 @@ type request struct {
 	seat  *seat
 	data  string
 	ackID string
+	first time.Time // asked for the first time
 	asked time.Time // this attempt
 	moved bool      // its socket was lost before it was answered
 	tries int
@@ -189,6 +190,9 @@ func (c *client) welcome(at time.Time, id string) {
 	c.f.connected++
 	if !c.lost.IsZero() {
 		c.f.resumes++
+		for _, s := range c.seats {
+			c.f.changed(s, c.lost, at)
+		}
 		away := at.Sub(c.lost)
 		c.lost = time.Time{}
 		// Within the grace, which after a crash counts from the node's last
@@ -237,7 +241,9 @@ func (c *client) send(r *request) {
 	c.f.asked++
 	r.ackID = strconv.FormatInt(c.f.asked, 36)
 	r.asked, r.moved = time.Now(), false
-	r.tries++
+	if r.tries++; r.tries == 1 {
+		r.first = r.asked
+	}
 	body := `"roomId":"` + c.f.room(r.seat.room) + `"`
 	if r.data != "" {
 		body += `,"userData":` + r.data
@@ -301,6 +307,7 @@ func (c *client) answered(at time.Time, f *frame) {
 		if !s.member {
 			s.member = true
 			s.begun++
+			c.f.changed(s, r.first, at)
 		}
 		s.data = r.data
 	case opUpdate:
@@ -308,6 +315,7 @@ func (c *client) answered(at time.Time, f *frame) {
 	case opLeave:
 		if s.member {
 			s.member = false
+			c.f.changed(s, r.first, at)
 			s.ends = append(s.ends, end{left, r.asked, c.node})
 		}
 	}

@@ -7,18 +7,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/redis/go-redis/v9"
 
 	"presencesets/internal/child"
 	"presencesets/internal/netfault"
-	"presencesets/internal/redistest"
 )
 
 const (
@@ -29,6 +26,7 @@ const (
 // Options says how large a field is and which settings its nodes have.
 type Options struct {
 	Program string // the built presence
+	Redis   string // single, sentinel or cluster
 	Dir     string // for logs; must exist
 	Long    bool   // default times, and as many memberships as Clients × Rooms each
 	Clients int
@@ -47,8 +45,7 @@ type field struct {
 	o     Options
 	times times
 	st    *stage
-	redis *redistest.Server
-	keys  *redis.Client // as an operator looks
+	redis *deployment
 	nodes []*node
 	rooms int
 
@@ -85,7 +82,6 @@ type node struct {
 	index       int
 	addr, admin string
 	edge        *netfault.Proxy // between frail clients and it
-	wire        *netfault.Proxy // between it and Redis
 	life        int
 }
 
@@ -103,19 +99,12 @@ func newField(ctx context.Context, o Options) (f *field, err error) {
 			f = nil
 		}
 	}()
-	f.redis, err = redistest.Launch("--appendonly", "yes", "--appendfsync", "everysec",
-		"--hash-max-listpack-value", "512", "--hash-max-listpack-entries", "128",
-		"--client-output-buffer-limit", "pubsub 256mb 64mb 60")
-	if err != nil {
+	if f.redis, err = deploy(ctx, modes[o.Redis]); err != nil {
 		return f, err
 	}
-	f.keys = f.redis.Connect()
 	for i := range 3 {
 		n := &node{index: i}
 		f.nodes = append(f.nodes, n)
-		if n.wire, err = netfault.Listen(f.redis.Addr()); err != nil {
-			return f, err
-		}
 		for _, addr := range []*string{&n.addr, &n.admin} {
 			if *addr, err = quietAddr(); err != nil {
 				return f, err
@@ -137,7 +126,7 @@ func (f *field) startNode(ctx context.Context, n *node) error {
 	env := []string{
 		"PRESENCE_NODE_ID=n" + strconv.Itoa(n.index+1),
 		"PRESENCE_LISTEN_CLIENT=" + n.addr, "PRESENCE_LISTEN_ADMIN=" + n.admin,
-		"PRESENCE_REDIS_URL=redis://" + n.wire.Addr() + "/0",
+		"PRESENCE_REDIS_URL=" + f.redis.url,
 		"PRESENCE_AUTH_KEYS=" + apiKey,
 		"PRESENCE_LEASE_TTL=" + f.times.ttl.String(), "PRESENCE_LEASE_BEAT=" + f.times.beat.String(),
 		"PRESENCE_SESSIONS_GRACE=" + f.times.grace.String(), "PRESENCE_SESSIONS_RETENTION=" + f.times.retention.String(),
@@ -341,17 +330,12 @@ func (f *field) close() error {
 	f.st.end()
 	var errs []error
 	for _, n := range f.nodes {
-		for _, p := range []*netfault.Proxy{n.edge, n.wire} {
-			if p != nil {
-				errs = append(errs, p.Close())
-			}
+		if n.edge != nil {
+			errs = append(errs, n.edge.Close())
 		}
 	}
-	if f.keys != nil {
-		errs = append(errs, f.keys.Close())
-	}
 	if f.redis != nil {
-		errs = append(errs, f.redis.Remove())
+		errs = append(errs, f.redis.remove())
 	}
 	return errors.Join(errs...)
 }
@@ -376,10 +360,4 @@ func quietAddr() (addr string, err error) {
 		}
 	}
 	return "", fmt.Errorf("find a free port: %w", err)
-}
-
-// descriptors returns how many files a process has open.
-func descriptors(pid int) (int, error) {
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	return len(list), err
 }

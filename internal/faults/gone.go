@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // emptied has everybody go, and waits until nothing is left of them.
 func (f *field) emptied(ctx context.Context, start footprint) *result {
-	r := &result{name: "everybody gone"}
+	r := &result{redis: f.o.Redis, name: "everybody gone"}
 	began := time.Now()
 	f.st.do(func() {
 		f.reset(r)
@@ -78,7 +80,12 @@ func mib(list []int64) []int64 {
 
 // remains names some of the keys that are left.
 func (f *field) remains(ctx context.Context) string {
-	keys, err := f.keys.Keys(ctx, "*").Result()
+	var keys []string
+	err := f.redis.each(ctx, func(c *redis.Client) error {
+		list, err := c.Keys(ctx, "*").Result()
+		keys = append(keys, list...)
+		return err
+	})
 	if err != nil {
 		return err.Error()
 	}

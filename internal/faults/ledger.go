@@ -55,6 +55,8 @@ type seat struct {
 	data   string // acknowledged, while a member
 	begun  int    // memberships: those that were there at the start count
 	ends   []end
+	// changed is when the last one began, was left or was resumed, as acknowledged.
+	changed time.Time
 	// flaps are memberships that may have ended and begun again without the
 	// client's doing: its node slept past the grace, Redis lost its data.
 	flaps int

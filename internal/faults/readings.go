@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -66,14 +65,6 @@ func (f *field) telling() string {
 	return b.String()
 }
 
-// rss returns the resident bytes of a process.
-func rss(pid int) int64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	var pages, resident int64
-	_, _ = fmt.Sscan(string(b), &pages, &resident)
-	return resident * int64(os.Getpagesize())
-}
-
 // footprint is what nodes and Redis hold while nobody is connected.
 type footprint struct {
 	keys        int64
@@ -82,7 +73,7 @@ type footprint struct {
 }
 
 func (f *field) footprint(ctx context.Context) (p footprint, err error) {
-	if p.keys, err = f.keys.DBSize(ctx).Result(); err != nil {
+	if p.keys, err = f.redis.keys.DBSize(ctx).Result(); err != nil {
 		return p, err
 	}
 	for _, n := range f.nodes {

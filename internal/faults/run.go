@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,9 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if modes[o.Redis] == 0 {
+		return nil, fmt.Errorf("there is no Redis %q: want single, sentinel or cluster", o.Redis)
+	}
 	var results []*result
 	var f *field
 	base := o.Dir
@@ -34,6 +38,9 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 	}()
 	for i := range cells {
 		c := &cells[i]
+		if c.modes&modes[o.Redis] == 0 {
+			continue
+		}
 		if o.Only != "" && !only.MatchString(c.name) || o.Only == "" && !o.Long && !c.short {
 			continue
 		}
@@ -52,7 +59,7 @@ func Run(ctx context.Context, o Options) ([]*result, error) {
 			if err = f.populate(ctx); err != nil {
 				return results, err
 			}
-			o.Log("%d clients, %d memberships, %d rooms, 3 nodes and observers after %.1f s", o.Clients, o.Clients*o.Each, o.Rooms, time.Since(began).Seconds())
+			o.Log("%s: %d clients, %d memberships, %d rooms, 3 nodes and observers after %.1f s", o.Redis, o.Clients, o.Clients*o.Each, o.Rooms, time.Since(began).Seconds())
 		}
 		r := f.measure(ctx, c)
 		results = append(results, r)

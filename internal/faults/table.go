@@ -12,7 +12,9 @@ import (
 
 // result is one row of the table.
 type result struct {
+	redis      string // its mode
 	name       string
+	bound      string // why the bounds move, and how far
 	took       time.Duration
 	members    int // at the end
 	begun      int // memberships, with those that were there at the start
@@ -66,6 +68,18 @@ func (r *result) departed() string {
 	return strings.Join(list, ", ")
 }
 
+// about is what the table has no column for.
+func (r *result) about() string {
+	about := []string{}
+	if r.remark != "" {
+		about = append(about, r.remark)
+	}
+	if r.bound != "" {
+		about = append(about, "the bound moves "+r.bound)
+	}
+	return strings.Join(about, "; ")
+}
+
 // line tells the cell while the suite runs.
 func (r *result) line() string {
 	s := fmt.Sprintf("%-6s %s (%.0f s): %d begun, %d ended, %d resumes, %d late answers, %d answers, slowest %.2f s, %d over a bound", r.verdict(), r.name, r.took.Seconds(), r.begun, r.ended, r.resumes, r.late, r.answers, r.slowest.Seconds(), r.overdue)
@@ -99,12 +113,12 @@ func Failed(list []*result) (n int) {
 	return n
 }
 
-var heads = []string{"fault", "begun", "ended", "not one join, one leave", "connected, told gone", "excused", "resumed", "events told", "sockets cut", "slowest answer", "told after, max", "leave after its cause, p50/max ≤ bound", ""}
+var heads = []string{"Redis", "fault", "begun", "ended", "not one join, one leave", "connected, told gone", "excused", "resumed", "events told", "sockets cut", "slowest answer", "told after, max", "leave after its cause, p50/max ≤ bound", ""}
 
 func (r *result) cells() []string {
 	n := func(v int) string { return fmt.Sprint(v) }
 	return []string{
-		r.name, n(r.begun), n(r.ended), n(r.wrong), n(r.gone), n(r.flaps), n(r.resumes), n(r.events), n(r.cuts),
+		r.redis, r.name, n(r.begun), n(r.ended), n(r.wrong), n(r.gone), n(r.flaps), n(r.resumes), n(r.events), n(r.cuts),
 		fmt.Sprintf("%.2f s", r.slowest.Seconds()), fmt.Sprintf("%.2f s", r.told.Seconds()), r.departed(), r.verdict(),
 	}
 }
@@ -120,8 +134,8 @@ func Print(w io.Writer, list []*result) error {
 		return err
 	}
 	for _, r := range list {
-		if r.remark != "" {
-			fmt.Fprintf(w, "%s: %s\n", r.name, r.remark)
+		if about := r.about(); about != "" {
+			fmt.Fprintf(w, "%s: %s\n", r.name, about)
 		}
 		for _, f := range r.failures {
 			fmt.Fprintf(w, "FAILED %s: %s\n", r.name, f)
@@ -138,8 +152,8 @@ func Markdown(w io.Writer, list []*result) error {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(r.cells(), " | "))
 	}
 	for _, r := range list {
-		if r.remark != "" {
-			fmt.Fprintf(&b, "\n%s: %s.\n", r.name, r.remark)
+		if about := r.about(); about != "" {
+			fmt.Fprintf(&b, "\n%s: %s.\n", r.name, about)
 		}
 	}
 	_, err := io.WriteString(w, b.String())

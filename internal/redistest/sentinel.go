@@ -141,6 +141,15 @@ func (s *Sentinel) URL() string {
 		"&addr=" + s.Sentinels[1].Addr() + "&addr=" + s.Sentinels[2].Addr()
 }
 
+// Connect returns a client of whoever is the master, which the caller closes.
+func (s *Sentinel) Connect() *redis.Client {
+	o := &redis.FailoverOptions{MasterName: SentinelMaster, Protocol: 2, DisableIdentity: true}
+	for _, one := range s.Sentinels {
+		o.SentinelAddrs = append(o.SentinelAddrs, one.Addr())
+	}
+	return redis.NewFailoverClient(o)
+}
+
 // Master returns the server that all sentinels that run call the master. One of
 // them knows of a failover first, the others two seconds later.
 func (s *Sentinel) Master(ctx context.Context) (*Server, error) {

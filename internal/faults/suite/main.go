@@ -38,7 +38,7 @@ func run(ctx context.Context) (code int, err error) {
 	flag.IntVar(&o.Rooms, "rooms", 0, "rooms, not a multiple of 7; 0: the form's")
 	flag.BoolVar(&o.Keep, "keep", false, "write the notes of every cell")
 	flag.BoolVar(&o.Tell, "tell", false, "only tell what took longer than its bound: for a machine that does other things, too")
-	redis := flag.String("redis", "single", "single, sentinel or cluster")
+	flag.StringVar(&o.Redis, "redis", "single", "single, sentinel (master, replica, three sentinels) or cluster (three masters with a replica each)")
 	out := flag.String("out", "", "also write the table to this file, as Markdown")
 	flag.Parse()
 	form := [3]int{150, 2, 20}
@@ -68,9 +68,6 @@ func run(ctx context.Context) (code int, err error) {
 		}
 	}
 	o.Log = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-	if *redis != "single" {
-		return 0, faults.Unsupported(ctx, o, *redis)
-	}
 	results, err := faults.Run(ctx, o)
 	if err != nil {
 		return 0, err
