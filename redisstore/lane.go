@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	presence "presencesets"
@@ -127,6 +128,7 @@ type lane struct {
 	master *master
 
 	writers sync.WaitGroup
+	gone    atomic.Bool // its master is none any more
 
 	// mu protects
 	mu      sync.Mutex
@@ -137,7 +139,6 @@ type lane struct {
 	reads   map[string]*read
 	telling int // writers that give answers, and take again right after
 	closed  bool
-	gone    bool // closed, because its master is none any more
 }
 
 func newLane(s *Store, m *master) *lane {
@@ -171,15 +172,14 @@ func (l *lane) stop() {
 // leave hands what waits over to the lanes of the other masters, and whatever
 // comes from now on.
 func (l *lane) leave() {
+	l.gone.Store(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.closed, l.gone = true, true
 	for _, q := range []*fifo{&l.queue, &l.inner} {
 		for q.len() > 0 {
 			l.parkLocked(q.pop())
 		}
 	}
-	l.filled.Broadcast()
 }
 
 // parkLocked gives a task that was not sent to whoever has its slot.
@@ -199,9 +199,7 @@ func (t *task) counts() bool { return t.step == nil && !t.retry && !t.parked }
 // submit queues a caller's operation. It never blocks.
 func (l *lane) submit(op *presence.Op) *presence.Error {
 	at := l.store.clock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gone {
+	if l.gone.Load() {
 		t := task{op: op, at: at}
 		if op.Kind == presence.OpMembers {
 			t.read = &read{ops: []*presence.Op{op}}
@@ -209,6 +207,8 @@ func (l *lane) submit(op *presence.Op) *presence.Error {
 		l.store.masters.park(t)
 		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return errShutdown()
 	}
@@ -231,7 +231,7 @@ func (l *lane) submit(op *presence.Op) *presence.Error {
 func (l *lane) enter() *presence.Error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed && !l.gone {
+	if l.closed && !l.gone.Load() {
 		return errShutdown()
 	}
 	if l.waiting >= laneLimit {
@@ -285,12 +285,12 @@ func (l *lane) readDone(r *read) {
 // push queues an operation of the store's own, or a repeat. It is never
 // refused; after stop it is dropped, and false returned.
 func (l *lane) push(t task) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gone {
+	if l.gone.Load() {
 		l.store.masters.park(t)
 		return true
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
@@ -409,7 +409,7 @@ func (l *lane) admitLocked(b *batch, t task) {
 
 // objectionLocked says why t may not be sent: nil when it may.
 func (l *lane) objectionLocked(b *batch, t *task) *presence.Error {
-	if l.closed && t.step == nil {
+	if l.closed && t.step == nil && !l.gone.Load() {
 		return errShutdown()
 	}
 	if b.now-t.at > int64(maxWait) {

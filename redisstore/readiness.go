@@ -31,6 +31,9 @@ func (c *condition) set(ok bool, since time.Time, text string) {
 // observe brings the conditions and the gauges of a master up to date after a
 // beat.
 func (l *lease) observe(m *master, err error) {
+	if l.store.masters.now.Load().byName[m.name] != m {
+		return // it has gone meanwhile
+	}
 	now := time.Now()
 	text := "Redis answers"
 	if err != nil {

@@ -49,8 +49,10 @@ const (
 	mapTime = time.Second
 )
 
-// topology is which masters there are. It is never changed.
+// topology is which masters there are. It is never changed; one that differs in
+// nothing does not take its place.
 type topology struct {
+	slots  string    // in a Cluster: which master has which slots
 	all    []*master // ordered by name
 	byName map[string]*master
 	shards [shards]*master // that have the shards of connections
@@ -138,8 +140,15 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
 	}
+	slots, err := m.cluster.ClusterSlots(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
+	}
 	old := m.now.Load()
-	t := &topology{byName: make(map[string]*master, len(found))}
+	t := &topology{byName: make(map[string]*master, len(found)), slots: describe(slots)}
+	if old != nil && old.slots == t.slots && len(found) == len(old.all) {
+		return nil, nil
+	}
 	for name, opts := range found {
 		if old != nil && old.byName[name] != nil {
 			t.byName[name] = old.byName[name]
@@ -167,6 +176,18 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 	}
 	m.now.Store(t)
 	return added, nil
+}
+
+// describe writes a map of slots as text, the same for the same map.
+func describe(slots []redis.ClusterSlot) string {
+	lines := make([]string, 0, len(slots))
+	for _, s := range slots {
+		if len(s.Nodes) > 0 { // the first is the master
+			lines = append(lines, fmt.Sprintf("%d-%d %s", s.Start, s.End, s.Nodes[0].Addr))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // serves is the master of a key.
@@ -288,16 +309,15 @@ func (m *masters) turn(ctx context.Context) {
 		m.store.log.Info("a master has come", "master", one.name)
 		one.start()
 	}
-	now := m.now.Load()
-	m.follow(now)
-	for _, one := range old.all {
-		if now.byName[one.name] == nil {
-			m.store.log.Info("a master has gone; its slots are elsewhere", "master", one.name)
-			one.retire()
+	if now := m.now.Load(); now != old {
+		m.follow(now)
+		for _, one := range old.all {
+			if now.byName[one.name] == nil {
+				m.store.log.Info("a master has gone; its slots are elsewhere", "master", one.name)
+				m.store.running.Go(one.retire) // which waits for what is under way there
+			}
 		}
-	}
-	if len(added) > 0 {
-		m.store.lease.hurry() // looks at them
+		m.store.lease.hurry() // looks at those that are new
 	}
 	m.unpark()
 }
