@@ -150,3 +150,20 @@ func redisCPU(b *testing.B, rdb *redis.Client) time.Duration {
 	}
 	return time.Duration(sum * float64(time.Second))
 }
+
+// BenchmarkRoute finds the master of an operation: of a room's in a Cluster,
+// where go-redis looks its slot up, and of a session's.
+func BenchmarkRoute(b *testing.B) {
+	s := openStore(b, redistest.StartCluster(b, 0), "bench", "n1")
+	c := client{conn: presence.NewConnID()}
+	for name, op := range map[string]presence.Op{"room": c.op(presence.OpJoin, "lobby"), "session": c.op(presence.OpTrack, "lobby")} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if s.lane(&op) == nil {
+					b.Fatal("no lane")
+				}
+			}
+		})
+	}
+}

@@ -396,7 +396,22 @@ func TestReplayWithoutAnAnswer(t *testing.T) {
 // Whoever goes on from anywhere is told each revision once: in the replay or by
 // the sink, while the room never rests and links break.
 func TestReplayMeetsTheSinkWithoutHoleOrDouble(t *testing.T) {
-	srv := redistest.Shared(t)
+	t.Run("one master", func(t *testing.T) { replayMeetsTheSink(t, redistest.Shared(t), connect) })
+	t.Run("room and connection on two masters", func(t *testing.T) {
+		// The question comes on another link than the events that it is about.
+		replayMeetsTheSink(t, redistest.StartCluster(t, 0), func(t testing.TB, s *Store) client {
+			for {
+				c := connect(t, s)
+				join, track := c.op(presence.OpJoin, "a"), c.op(presence.OpTrack, "a")
+				if s.masters.of(&join) != s.masters.of(&track) {
+					return c
+				}
+			}
+		})
+	})
+}
+
+func replayMeetsTheSink(t *testing.T, srv interface{ URL() string }, connect func(testing.TB, *Store) client) {
 	prefix := redistest.Prefix(t)
 	a, b := openStore(t, srv, prefix, "n1"), openStore(t, srv, prefix, "n2")
 	sub := host(t, a, "a")
