@@ -5,16 +5,17 @@
 -- KEYS     <p>:{c3f}:session:<conn>   hash
 -- ARGV     inc, room (app:room), or `` to remove a fence that is over; validUntil (ms; absent or ``: no end); `x` (may be
 --          absent): only a room that has flag x, so that what was tracked again since stays
--- Returns  1 | "LATER" (until the sweep behind the fence) | "FENCED inc" (taken over, ended, or gone) | "BROKEN"; or the
+-- Returns  1 | "LATER" (until the sweep behind the fence) | "FENCED inc" (taken over, ended, or gone; of a fence: not
+--          live, so that it is whoever claims it who needs it) | "BROKEN"; or the
 --          error "FENCED lease": an untrack that was on its way for long must not undo the track of a later join
 -- Keeps    invariants 1, 5, 10.  Cost: O(1), 3 commands; of a fence O(rooms), 4.
 local session, inc, room, valid_until, only = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3] or ''), ARGV[4]
 local field = room == '' and 'fence' or 'room:' .. room
 if valid_until and ms > valid_until then return redis.error_reply('FENCED lease') end
 
-local found = try('HMGET', session, 'inc', 'fence', field)
+local found = try('HMGET', session, 'inc', 'fence', field, 'state')
 if found.err then return 'BROKEN' end
-if found[1] ~= inc then return 'FENCED inc' end
+if found[1] ~= inc or room == '' and found[4] ~= 'live' then return 'FENCED inc' end
 local fence, value = tonumber(found[2] or 0), found[3]
 if not fence then return 'BROKEN' end
 if only == 'x' and room ~= '' and value and string.sub(value, 1, 1) ~= 'x' then return 1 end

@@ -70,6 +70,20 @@ func TestUntrackOfARoomWithFlagXOnly(t *testing.T) {
 	e.want("too late", e.run("untrack", []string{e.session(bob)}, inc, "app1:again", past, "x"), refused("FENCED lease"))
 }
 
+// Whoever ends a session must find its fence, although a sweep of the one who
+// had it is still on its way.
+func TestUntrackOfTheFenceOfASessionThatEnds(t *testing.T) {
+	for _, state := range []string{"grace", "leaving", "away"} {
+		e := newEnv(t)
+		inc := e.open(bob)
+		e.track(bob, inc, "lobby", "x 0 {}", 9)
+		e.must("HSET", e.session(bob), "fence", 5, "state", state)
+		e.want(state+": fence", e.untrack(bob, inc, ""), "FENCED inc")
+		e.want(state+": session", e.hash(e.session(bob))["fence"], "5")
+		e.want(state+": room", e.run("untrack", []string{e.session(bob)}, inc, "app1:lobby", "", "x"), int64(1))
+	}
+}
+
 func TestUntrackIsRefused(t *testing.T) {
 	e := newEnv(t)
 	inc := e.open(bob)

@@ -231,7 +231,7 @@ func TestEachGuardIsNeeded(t *testing.T) {
 		},
 		{
 			"inc in untrack",
-			mutation{"untrack", `if found[1] ~= inc then return 'FENCED inc' end`, ``},
+			mutation{"untrack", `if found[1] ~= inc or`, `if`},
 			"ghost",
 			func(s *story) {
 				h := s.member()
@@ -546,6 +546,33 @@ func TestEachGuardIsNeeded(t *testing.T) {
 				s.on(0)
 				s.arrive()
 				s.on(0)
+			},
+		},
+		{
+			"live in untrack of a fence",
+			mutation{"untrack", ` or room == '' and found[4] ~= 'live'`, ``},
+			"ghost",
+			func(s *story) {
+				lateJoin(s)
+				h := s.on(1)
+				s.flying = nil // the join is lost
+				s.pass(ttl + 1)
+				s.late = true
+				s.sweep(h) // its leave is on its way,
+				s.join(h)  // and a join
+				s.late = false
+				s.close(h)
+				s.step(s.sagas[0]) // finds nothing
+				s.deliver(1)       // the join
+				s.step(s.sagas[0]) // away, until the fence
+				s.pass(opMS - 1)
+				s.late = true
+				s.deliver(0) // the sweep goes on: the fence is to go
+				s.late = false
+				s.pass(2)
+				s.arrive()
+				s.claim(1, bob)
+				s.check()
 			},
 		},
 		{

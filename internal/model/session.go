@@ -106,7 +106,7 @@ func (o Untrack) Run(s *State) any {
 		return leaseOver
 	}
 	c := s.Sessions[o.Conn]
-	if c == nil || c.Inc != o.Inc {
+	if c == nil || c.Inc != o.Inc || o.Room == "" && c.State != "live" {
 		return "FENCED inc"
 	}
 	l, listed := c.Rooms[o.Room]

@@ -623,10 +623,10 @@ func (w *world) sweep(h *hold) {
 		o.Inc--
 		ops = append(ops, o)
 		if p := h.places[room]; p.left {
-			ops = append(ops, Untrack{h.conn, h.inc, room, o.ValidUntil, true})
+			ops = append(ops, Untrack{Conn: h.conn, Inc: h.inc, Room: room, OnlyLeft: true})
 		}
 	}
-	ops = append(ops, Untrack{h.conn, h.inc, "", w.until(h), false})
+	ops = append(ops, Untrack{Conn: h.conn, Inc: h.inc})
 	w.sweepOn(h, ops)
 }
 
@@ -635,10 +635,18 @@ func (w *world) sweepOn(h *hold, ops []Op) {
 		h.fence, h.sweeping = 0, false
 		return
 	}
+	switch o := ops[0].(type) { // each is sent when the one before it is answered
+	case Leave:
+		o.ValidUntil = w.until(h)
+		ops[0] = o
+	case Untrack:
+		o.ValidUntil = w.until(h)
+		ops[0] = o
+	}
 	w.send(&flight{h, w.until(h), func() {
 		reply := w.do(ops[0])
-		if _, late := reply.(Refused); late || !w.has(h) {
-			h.sweeping = false
+		if _, late := reply.(Refused); late || !h.node.up || h.stamp != h.node.stamp || w.until(h) < w.now() {
+			h.sweeping = false // else its node goes on, also where the connection has gone meanwhile
 			return
 		}
 		if o, is := ops[0].(Untrack); is && o.Room == "" && reply == "LATER" {
