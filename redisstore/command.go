@@ -105,6 +105,9 @@ func (b *batch) build(r *run) {
 		b.eval(b.lane.store.scripts.track, 1)
 		b.put(b.conn(op, ":session:"),
 			b.number(op.Inc), b.number(b.validUntil), b.name(op), b.str(op.Track), b.number(int64(op.MaxRooms)))
+	case opAdopted:
+		b.eval(b.lane.store.scripts.adopted, 1)
+		b.put(b.conn(op, ":session:"), b.number(op.Inc), b.number(b.validUntil))
 	case presence.OpUntrack:
 		b.eval(b.lane.store.scripts.untrack, 1)
 		b.put(b.conn(op, ":session:"), b.number(op.Inc), b.name(op), b.number(b.validUntil))

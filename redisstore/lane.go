@@ -81,7 +81,7 @@ type step struct {
 	newest    int64             // OpResume: no socket with an incarnation above it is robbed
 	owner     string            // OpResume: the stamp that has the session; opOwner: filled
 	unheard   bool              // OpResume: whoever has it is not told
-	from      int64             // opAdopt: a member with an incarnation below is of an earlier life
+	from      int64             // opAdopt: a member with an incarnation below is of an earlier life, or landed late
 	swept     bool              // OpUntrack: only a room with flag x; OpLeave: a refusal is as it should be
 
 	// Filled.
@@ -99,17 +99,18 @@ type step struct {
 
 // Kinds of step, behind those of the callers.
 const (
-	opClose  = presence.OpKind(32 + iota) // end a session: fields
-	opRead                                // read a session: fields
-	opFinish                              // forget a session whose leaves are made
-	opMark                                // move a room's revision up to Revision
-	opDetach                              // begin the grace of a connection: deadline
-	opOwner                               // read who has a session: owner, NewInc
-	opClaim                               // take a session that is due: claim, fields
-	opAdopt                               // put a membership under a new incarnation: value
-	opAssert                              // make the room hold a membership: Revision, 0 when it does
-	opMember                              // read a member: value
-	opKinds                               // how many kinds there are
+	opClose   = presence.OpKind(32 + iota) // end a session: fields
+	opRead                                 // read a session: fields
+	opFinish                               // forget a session whose leaves are made
+	opMark                                 // move a room's revision up to Revision
+	opDetach                               // begin the grace of a connection: deadline
+	opOwner                                // read who has a session: owner, NewInc
+	opClaim                                // take a session that is due: claim, fields
+	opAdopt                                // put a membership under a new incarnation: value
+	opAdopted                              // adopt nothing of an earlier incarnation any more
+	opAssert                               // make the room hold a membership: Revision, 0 when it does
+	opMember                               // read a member: value
+	opKinds                                // how many kinds there are
 )
 
 // read is one snapshot of a room that several callers share.
@@ -457,7 +458,7 @@ func errLapsed() *presence.Error {
 func writes(kind presence.OpKind) bool {
 	switch kind {
 	case presence.OpOpen, presence.OpResume, presence.OpTrack, presence.OpUntrack,
-		presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark, opAdopt, opAssert:
+		presence.OpJoin, presence.OpUpdate, presence.OpLeave, opMark, opAdopt, opAdopted, opAssert:
 		return true
 	}
 	return false

@@ -65,6 +65,8 @@ func opName(kind presence.OpKind) string {
 		return "claim"
 	case opAdopt:
 		return "adopt"
+	case opAdopted:
+		return "adopted"
 	case opAssert:
 		return "assert"
 	case opMember:

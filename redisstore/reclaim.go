@@ -20,6 +20,7 @@ import (
 //
 //	compare:  track what is not listed ──▶ read the members ──▶ leave what was
 //	          left ──▶ adopt, assert what was joined ──▶ untrack what was left
+//	          ──▶ adopted
 //
 // Taking goes by the incarnation that the caller has: a socket that came since
 // is not robbed. After an `away` the memberships are asserted, which is a join of
@@ -56,7 +57,7 @@ type reclaim struct {
 	inc     int64 // the highest incarnation that is known to be the caller's
 	tried   bool  // a new one may have been made that was not answered
 	fence   int64 // Redis ms, 0: none
-	from    int64 // a member with an incarnation below is of an earlier life
+	from    int64 // a member with an incarnation below is of an earlier life, or landed late
 	changed bool  // Redis did not have it all
 	entries map[string]string
 	take    taking
@@ -419,13 +420,28 @@ func (r *reclaim) put(puts []step, put []*presence.Hold, untracks []step) {
 			if !r.allAnswered(untracks) {
 				return
 			}
-			result := "held"
-			if r.changed {
-				result = "asserted"
-			}
-			r.finish(result, nil, false)
+			r.seal()
 		})
 	})
+}
+
+// seal has nothing adopted any more that is of an earlier owner, and ends.
+func (r *reclaim) seal() {
+	result := "held"
+	if r.changed {
+		result = "asserted"
+	}
+	if r.fence == 0 || r.from == r.inc {
+		r.finish(result, nil, false)
+		return
+	}
+	st := r.step(opAdopted, "")
+	st.then = func(st *step) {
+		if r.answered(st) {
+			r.finish(result, nil, false)
+		}
+	}
+	r.store.ask(&st)
 }
 
 // revisionOf reads at which revision a membership is that was asserted or

@@ -10,14 +10,16 @@ import (
 // it is, and its memberships go on without an event:
 //
 //	                   ┌─ GONE ──▶ open (the same id, nothing restored)
-//	Submit ──▶ take ───┼─ taken ─▶ adopt × rooms ──▶ Done
-//	                   └─ DENIED, LATE ────────────▶ Done(error)
+//	Submit ──▶ take ───┼─ taken ─▶ adopt × rooms ──▶ adopted ──▶ Done
+//	                   └─ DENIED, LATE ────────────────────────▶ Done(error)
 //
 // The answer is given within opLife, and not before every room was asked: what
 // the client is told of its memberships are the answers of adopt, and not what
 // the session lists. A fence that the session has is noted (fence.go): until
 // then an earlier owner may still write, and at it the rooms are looked at once
-// more.
+// more. What lands meanwhile must not be adopted by the resume after this one:
+// its client may have left since, and was told so. So the session says from
+// when on members are its own, before the client can ask for anything.
 //
 // Whoever is refused has no socket, so nothing may stay live under this node:
 // what was taken and could not be adopted in time is detached, and what may have
@@ -198,8 +200,25 @@ func (r *resume) haveAdopted() {
 				return
 			}
 		}
-		r.succeed()
+		r.seal()
 	})
+}
+
+// seal has nothing adopted any more that is of an earlier owner.
+func (r *resume) seal() {
+	if r.take.fence == 0 || r.take.state == "away" { // nothing of it can land; or the resume did so
+		r.succeed()
+		return
+	}
+	st := step{Op: r.take.op(opAdopted), began: r.began}
+	st.Inc, st.then = r.take.inc, func(st *step) {
+		if st.fate != fateAnswered {
+			r.undo(st.Err)
+			return
+		}
+		r.succeed()
+	}
+	r.store.ask(&st)
 }
 
 func (r *resume) succeed() {

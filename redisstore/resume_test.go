@@ -612,6 +612,54 @@ func TestAMemberOfAnEarlierLifeLeaves(t *testing.T) {
 	wantEmpty(t, rdb, prefix)
 }
 
+// TestALeaveStaysALeave: a join of the first socket lands behind the leave that
+// the second one made, and was told. The third must not find a membership.
+func TestALeaveStaysALeave(t *testing.T) {
+	t.Parallel()
+	srv, prefix := redistest.Shared(t), redistest.Prefix(t)
+	rdb := srv.Client(t)
+	for _, c := range []struct {
+		name  string
+		again func(t *testing.T, c *client, b *Store) // how the second socket gets the connection
+	}{
+		{"resumed", func(t *testing.T, c *client, b *Store) { c.resumed(t, b) }},
+		{"reclaimed", func(t *testing.T, c *client, b *Store) {
+			op := must(t, b, c.reclaim(hold("lobby"), presence.Hold{Room: "hall", Track: "p 0 {}"}))
+			c.inc = op.NewInc
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			again := c.again
+			prefix := prefix + ":" + c.name
+			a, b := openStore(t, srv, prefix, "n1"), openStore(t, srv, prefix, "n2")
+			seen := listen(t, rdb, a.keys, "lobby", "hall")
+			c := connect(t, a)
+			c.enter(t, a, "lobby")
+			must(t, a, c.op(presence.OpTrack, "hall"))
+			first := c
+			again(t, &c, b)
+			must(t, b, c.op(presence.OpLeave, "hall"))
+			first.joinByHand(t, rdb, a.keys, "hall")
+			was := c.resumed(t, a)
+			for _, room := range was.Rooms {
+				if want := room.Room == "lobby"; room.Member != want {
+					t.Errorf("the third socket is told that it is a member of %s: %v", room.Room, room.Member)
+				}
+			}
+			all := seen.await(t, "the leave of what came late", func(all []presence.Event) bool { return len(all) == 3 })
+			if e := all[2]; e.Kind != presence.KindLeave || e.Inc != first.inc {
+				t.Errorf("got %+v, want the leave of what came late", e)
+			}
+			must(t, a, c.op(presence.OpUpdate, "lobby"))
+			a.Depart(c.departure(presence.ReasonClosed))
+			awaitDepartures(t, a)
+			if n := rdb.Exists(t.Context(), a.keys.members(app, "lobby"), a.keys.members(app, "hall")).Val(); n != 0 {
+				t.Errorf("%d rooms have a member", n)
+			}
+		})
+	}
+}
+
 func TestOfManySocketsOneHasTheConnection(t *testing.T) {
 	t.Parallel()
 	srv, prefix := redistest.Shared(t), redistest.Prefix(t)

@@ -210,7 +210,7 @@ func fateError(op *presence.Op, f fate, text string) *presence.Error {
 // keyKind names the kind of key that an operation works on.
 func keyKind(op *presence.Op) string {
 	switch op.Kind {
-	case presence.OpOpen, presence.OpResume, presence.OpTrack, presence.OpUntrack, opOwner, opClaim:
+	case presence.OpOpen, presence.OpResume, presence.OpTrack, presence.OpUntrack, opAdopted, opOwner, opClaim:
 		return "session"
 	}
 	return "members"

@@ -55,8 +55,8 @@ type Store struct {
 	start   time.Time
 	masters *masters
 	scripts struct {
-		open, resume, track, untrack, close, detach, claim, finish script
-		join, update, leave, adopt, assert, mark                   script
+		open, resume, adopted, track, untrack, close, detach, claim, finish script
+		join, update, leave, adopt, assert, mark                            script
 	}
 
 	edge presence.Edge // whose connections these are, see Attach
@@ -165,7 +165,8 @@ func (o *Options) fill() error {
 // assemble makes the parts; nothing runs yet.
 func (s *Store) assemble() {
 	all := &s.scripts
-	all.open, all.resume, all.track, all.untrack = newScript("open"), newScript("resume"), newScript("track"), newScript("untrack")
+	all.open, all.resume, all.adopted = newScript("open"), newScript("resume"), newScript("adopted")
+	all.track, all.untrack = newScript("track"), newScript("untrack")
 	all.close, all.detach, all.claim, all.finish = newScript("close"), newScript("detach"), newScript("claim"), newScript("finish")
 	all.join, all.update, all.leave = newScript("join"), newScript("update"), newScript("leave")
 	all.adopt, all.assert, all.mark = newScript("adopt"), newScript("assert"), newScript("mark")

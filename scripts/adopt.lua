@@ -5,8 +5,8 @@
 -- KEYS[i]  <p>:{app:room}:members   hash: `#` → revision, connection → member JSON
 -- ARGV     validUntil (ms), stamp; then for each operation: conn, inc, from (the session's)
 -- Returns  for each operation: the member's new value (JSON, so it begins with a brace) | 0 not a member | "OLD" its inc
---          is below from, so it is left over from an earlier life: `leave` it | "FENCED inc" | "BROKEN"; or the error
---          "FENCED lease" for all. Called again it returns the same.
+--          is below from, so it is left over from an earlier life or landed late: `leave` it | "FENCED inc" | "BROKEN";
+--          or the error "FENCED lease" for all. Called again it returns the same.
 -- Keeps    invariants 2, 5, 6, 7, 10.  Cost: O(1), 2 commands an operation, 1 for none; TIME once a call.
 local valid_until, stamp = tonumber(ARGV[1]), ARGV[2]
 if ms > valid_until then return redis.error_reply('FENCED lease') end

@@ -32,6 +32,7 @@ func TestMemoryFull(t *testing.T) {
 
 	e.want("mark", e.run("mark", lobby, far, feed, rev+5), list(rev+5))
 	e.want("adopt", e.one("adopt", e.run("adopt", lobby, far, stamp, bob, 8, 7)) != "BROKEN", true)
+	e.want("adopted", e.adopted(bob, inc), int64(1))
 	e.want("untrack", e.untrack(bob, inc, "hall"), int64(1))
 	r := of(bob)
 	r.stamp = stamp

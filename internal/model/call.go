@@ -80,6 +80,11 @@ func (o Track) Call(p string) Call {
 	return Call{"track", []string{names(p).session(o.Conn)}, []any{o.Inc, o.ValidUntil, o.Room, o.Value.String(), o.Max}}
 }
 
+// Call is the call of adopted.lua.
+func (o Adopted) Call(p string) Call {
+	return Call{"adopted", []string{names(p).session(o.Conn)}, []any{o.Inc, o.ValidUntil}}
+}
+
 // Call is the call of untrack.lua.
 func (o Untrack) Call(p string) Call {
 	args := []any{o.Inc, o.Room, o.ValidUntil}

@@ -538,13 +538,30 @@ func TestEachGuardIsNeeded(t *testing.T) {
 			"earlier life",
 			func(s *story) {
 				lateJoin(s)
-				s.connect(bob, s.nodes[1])
+				s.slowly(func() {
+					s.connect(bob, s.nodes[1])
+					s.deliver(1) // and its adopt waits
+				})
 				s.crash(s.nodes[1])
 				s.do(Detach{bob, s.m.State().Sessions[bob].Inc, 1, 0, nil})
 				s.advance(2)
 				s.reaped()
 				s.on(0)
 				s.arrive()
+				s.on(0)
+			},
+		},
+		{
+			"from behind the adopts",
+			mutation{"adopted", `'from', inc`, `'inc', inc`},
+			"came back",
+			func(s *story) {
+				lateJoin(s)
+				h := s.on(1)
+				p := h.places[a]
+				s.write(h, p, s.leave(h, a, "left"), func(any) { p.quit = true })
+				s.arrive() // the late join, of node 0
+				s.pass(2)
 				s.on(0)
 			},
 		},

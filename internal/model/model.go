@@ -8,7 +8,7 @@
 //
 //	model.go    the state and what all operations share
 //	room.go     join, update, leave, adopt, assert, mark
-//	session.go  open, track, untrack, detach, resume, close
+//	session.go  open, track, adopted, untrack, detach, resume, close
 //	reap.go     claim, finish, orphan; register, beat, condemn, retire, bury
 //	call.go     each operation as the call of its script
 //

@@ -156,7 +156,7 @@ func report(t *testing.T, runs int, counts map[string]int) {
 		text += fmt.Sprintf("  %s %d", k, counts[k])
 	}
 	for _, k := range []string{
-		"join", "update", "leave", "adopt", "open", "track", "untrack", "detach", "resume", "close", "claim", "finish",
+		"join", "update", "leave", "adopt", "adopted", "open", "track", "untrack", "detach", "resume", "close", "claim", "finish",
 		"orphan", "register", "beat", "condemn", "bury",
 	} {
 		calls += counts[k]

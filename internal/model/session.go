@@ -25,6 +25,12 @@ type Track struct {
 	Max             int
 }
 
+// Adopted has nothing adopted any more that is of an earlier incarnation.
+type Adopted struct {
+	Conn            string
+	Inc, ValidUntil int64
+}
+
 // Untrack forgets a room, or with Room "" a fence that is over.
 type Untrack struct {
 	Conn       string
@@ -87,6 +93,19 @@ func (o Track) Run(s *State) any {
 		return "FULL"
 	}
 	c.Rooms[o.Room] = o.Value
+	return int64(1)
+}
+
+// Run lets no more be adopted.
+func (o Adopted) Run(s *State) any {
+	if s.MS() > o.ValidUntil {
+		return leaseOver
+	}
+	c := s.Sessions[o.Conn]
+	if c == nil || c.Inc != o.Inc || c.State != "live" {
+		return "FENCED inc"
+	}
+	c.From = c.Inc
 	return int64(1)
 }
 

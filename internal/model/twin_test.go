@@ -29,7 +29,7 @@ func anyCall(draw func(string, int) int, s *State) Op {
 	}
 	put := Join{until, floor, stamp, draw("max", 3), room, conn, near(c.Inc), draw("retry", 2) == 0, `"bob"`, data}
 	secret := []string{"", "", "c0ffee"}[draw("secret", 3)]
-	script := draw("script", 20)
+	script := draw("script", 21)
 	if likely, is := map[string]int{"": 7, "live": 8, "leaving": 16, "grace": 12, "away": 12}[c.State]; is && draw("likely", 3) == 0 {
 		script = likely
 	}
@@ -50,6 +50,8 @@ func anyCall(draw func(string, int) int, s *State) Op {
 		return Open{conn, near(now), stamp, "app1", "app1.k1", "bob", grace, secret, until}
 	case 8, 9:
 		return Track{conn, near(c.Inc), until, room, Listed{[]string{"p", "x", "-"}[draw("flag", 3)], 0, `{"bind":["a b"]}`}, draw("max", 3)}
+	case 19:
+		return Adopted{conn, near(c.Inc), until}
 	case 10:
 		return Untrack{conn, near(c.Inc), []string{room, room, ""}[draw("what", 3)], until, draw("x", 2) == 0}
 	case 11:

@@ -65,6 +65,7 @@ type hold struct {
 	adopts    int   // not yet answered
 	restored  *hold // what it was before; nil: it began a life of its own
 	life      bool  // it did: opened, or resumed from away
+	marked    bool  // what is of an earlier owner is not adopted any more, or will not be
 	sweeping  bool
 }
 
@@ -332,6 +333,10 @@ func (w *world) resumed(o Resume, n *node, number int, own *hold, inc, fence int
 		}
 		h.places[room] = &place{tracked: !left, left: left}
 	}
+	if state != "away" {
+		h.adopts++ // until all are sent
+		defer w.adopted(h)
+	}
 	for _, room := range slices.Sorted(maps.Keys(h.places)) {
 		p := h.places[room]
 		switch {
@@ -365,7 +370,7 @@ func (w *world) adopt(h *hold, room string) {
 	h.adopts++
 	w.send(&flight{h, o.ValidUntil, func() {
 		reply := w.do(o)
-		h.adopts--
+		defer w.adopted(h)
 		switch v := reply.(type) {
 		case int64: // not a member
 			if old := h.restored; w.has(h) && h.taken == 0 && old != nil && old.places[room] != nil && old.places[room].member && !old.places[room].busy && old.adopts == 0 {
@@ -380,23 +385,56 @@ func (w *world) adopt(h *hold, room string) {
 			case v == "OLD":
 				h.adopts++
 				l := Leave{ValidUntil: w.until(h), Room: room, Conn: h.conn, Inc: h.inc, Reason: "timeout"}
-				w.send(&flight{h, l.ValidUntil, func() { w.do(l); h.adopts-- }})
+				w.send(&flight{h, l.ValidUntil, func() { w.do(l); w.adopted(h) }})
 			default:
 				w.forget(h)
 			}
 		case Refused:
-			if w.has(h) && w.until(h) < w.now() { // it hears nothing any more, or its lease is over
-				if h.taken > 0 {
-					w.forget(h)
-				} else {
-					w.beat(h.node)
-				}
-			}
-			if w.has(h) {
+			if w.heard(h) {
 				w.adopt(h, room)
 			}
 		}
 	}})
+}
+
+// adopted notes that one adopt is answered. Behind the last one of a connection
+// that has a fence nothing of an earlier owner is to be adopted any more.
+func (w *world) adopted(h *hold) {
+	if h.adopts--; h.adopts > 0 || h.fence == 0 || h.marked || !w.has(h) {
+		return
+	}
+	h.marked = true
+	h.adopts++
+	w.mark(h)
+}
+
+func (w *world) mark(h *hold) {
+	o := Adopted{h.conn, h.inc, w.until(h)}
+	w.send(&flight{h, o.ValidUntil, func() {
+		switch w.do(o).(type) {
+		case int64:
+			h.adopts--
+		case Refused:
+			if w.heard(h) {
+				w.mark(h)
+			}
+		default:
+			w.forget(h)
+		}
+	}})
+}
+
+// heard reports whether h, whose write came too late, is to send it again: it
+// is not when it has been taken, or its node has a new stamp.
+func (w *world) heard(h *hold) bool {
+	if w.has(h) && w.until(h) < w.now() { // it hears nothing any more, or its lease is over
+		if h.taken > 0 {
+			w.forget(h)
+		} else {
+			w.beat(h.node)
+		}
+	}
+	return w.has(h)
 }
 
 // cameBack looks at a membership that was adopted although the hold before
@@ -408,7 +446,7 @@ func (w *world) cameBack(h *hold, room string) {
 	}
 	w.counts["adopted a late join"]++
 	if old.places[room].quit {
-		w.counts["adopted a late join after a leave"]++
+		w.fail("came back: %s is a member of %s, and its leave had been answered", h.conn, room)
 	}
 	if old.life {
 		w.fail("%s is a member of %s again, by a join of an earlier life", h.conn, room)
