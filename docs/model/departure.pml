@@ -12,7 +12,7 @@
  * Incarnations are counted: `clock` is the highest that was given, so it stands for Redis's TIME.
  *
  * -D flags: ATTEMPTS (handshakes, 1 to 3), CRASHES (of nodes), LAPSES (leases that end while their node lives), CLOSE (clean
- * closes), LOST (answers get lost), SETLEAVE (leave the set, not the room), REAPERS (1, 2); MUT_x takes a guard away.
+ * closes), LOST (answers get lost), UPDATE (join again), SETLEAVE (leave the set, not the room), REAPERS (1, 2); MUT_x takes a guard away.
  */
 #ifdef BREADTH /* a search in breadth, for the shortest trail, knows no hidden variables */
 #define hidden
@@ -59,7 +59,10 @@
 #define CLOSING 9 /* on its way, owed: close */
 #define ENDLEAVE 10
 #define ENDFINISH 11
-#define DONE 12
+#define HELPCLAIM 12 /* was told LEAVING, read a grace that is over */
+#define LOOK 13 /* detach answered 0: is there a session at all */
+#define LASTLEAVE 14 /* there is none, or somebody else ends it: leave what the node knows of */
+#define DONE 15
 
 /* Room operations of a hold: one is on its way at a time. */
 #define TRACK 1
@@ -68,7 +71,15 @@
 #define LEAVEROOM 4 /* the room: leave, then untrack */
 #define UNTRACK 5
 #define ADOPT 6
-#define OLDLEAVE 7
+#define OLDLEAVE 7 /* what an earlier life left behind */
+#define ADOPTED 8 /* from here on nothing of an earlier inc is adopted */
+
+/* The sweep of a hold: one step is on its way. */
+#define READ 1
+#define SWEEP 2 /* leave with inc - 1 */
+#define SWEEPX 3 /* the same, of a room that was read as left */
+#define FORGET 4 /* untrack with x */
+#define UNFENCE 5 /* untrack of the fence */
 
 /* Stamps: of node n first n, later n + 2. */
 #define LEASED 1
@@ -82,14 +93,15 @@ typedef Hold {
   unsigned stamp : 2;
   unsigned inc : 3;
   unsigned from : 3;
-  unsigned newest : 3; /* of the handshake; of a helper the inc that it helps */
-  unsigned op : 3; /* room operation without an answer */
+  unsigned newest : 3; /* of the handshake */
+  unsigned op : 4; /* room operation without an answer */
   bit valid; /* it may still be applied */
-  unsigned sweep : 2; /* 1 leave, 2 untrack x, 3 untrack `` on its way */
+  unsigned sweep : 3;
   unsigned room : 2; /* the room, as it knows: not listed, P, X */
   bit member; /* as it knows */
   bit fenced; /* resume told of a fence; of DETACH and CLOSING: their fence argument */
-  bit own; /* takes its own connection back under a new stamp */
+  bit own; /* takes its own connection back under a new stamp, and compares what it has */
+  bit after; /* of a helper: it claimed after the fence */
 }
 typedef Reaper {
   unsigned ph : 2; /* 0 idle, 1 leave, 2 finish */
@@ -109,10 +121,11 @@ byte stamp[4];
 unsigned clock : 3;
 
 /* Nodes, and the client: its handshakes so far, the one that it is on, whether that was answered, and whether it knows
-   that it is a member. life: the inc since which its memberships may be restored. */
+   that it is a member. life: the inc since which its memberships may be restored. quit: the inc on which its leave was
+   acknowledged, until it asks to join again. */
 bit down[2]; bit epoch[2];
 unsigned crashes : 2; unsigned lapses : 2;
-unsigned tried : 2; unsigned on : 2; bit answered; bit told; unsigned life : 3;
+unsigned tried : 2; unsigned on : 2; bit answered; bit told; unsigned life : 3; unsigned quit : 3;
 
 /* The invariants, by name. */
 hidden byte ghost; /* a member that the session does not list */
@@ -122,9 +135,11 @@ hidden byte forgot_too_early; /* a former owner can still write where the room i
 hidden byte condemned_wrote;
 hidden byte stolen; /* taken from the client's newest socket */
 hidden byte earlier_life; /* a membership that had ended is back */
+hidden byte came_back; /* the client is told that it is a member, and its leave had been acknowledged */
+hidden byte unswept; /* a room that was left is listed, and no fence has anybody look at it again */
 hidden byte undue; /* nothing will ever end it: not due and not live on a stamp that will be reaped */
 hidden byte left_over; /* at the end of all activity */
-hidden byte i, o, was, ok, alive, lost;
+hidden byte i, o, was, ok, alive, lost, next;
 #define must(name, holds) name = !(holds); assert(!name)
 #define is_alive(x) (h[x].ph == ADOPTING || h[x].ph == HELD)
 #define current(x) (down[h[x].node] == 0 && h[x].stamp == h[x].node + 2 * epoch[h[x].node])
@@ -134,6 +149,7 @@ hidden byte i, o, was, ok, alive, lost;
 inline check() {
   must(ghost, !member || s_room);
   must(acknowledged_lost, !(answered && told) || member && (h[on].ph != HELD || m_inc == h[on].inc));
+  must(unswept, !(s_state == LIVE && s_room == X && !s_fence));
   must(undue, s_state == NONE || (s_state == LIVE -> listed[s_node] && stamp[s_node] != BURIED : due))
 }
 
@@ -141,7 +157,7 @@ inline check() {
 inline tidy(x) {
   if
   :: h[x].ph == DONE ->
-    h[x].newest = 0; h[x].room = 0; h[x].member = 0; h[x].fenced = 0; h[x].own = 0;
+    h[x].newest = 0; h[x].room = 0; h[x].member = 0; h[x].fenced = 0; h[x].own = 0; h[x].after = 0;
     if :: !h[x].valid -> h[x].op = 0 :: else fi;
     if :: h[x].op != ADOPT -> h[x].from = 0 :: else fi;
     if :: !h[x].op && !h[x].sweep -> h[x].inc = 0; h[x].node = 0; h[x].stamp = 0 :: else fi
@@ -151,9 +167,9 @@ inline tidy(x) {
 inline forget(x) { h[x].ph = DONE; tidy(x) }
 inline hangup(x) { if :: on == x -> on = 0; answered = 0 :: else fi; forget(x) }
 
-/* What x has on its way is dead. */
+/* What x has on its way in its room is dead. */
 inline kill(x) {
-  h[x].valid = 0; h[x].sweep = 0;
+  h[x].valid = 0;
   if :: !is_alive(x) -> h[x].op = 0 :: else fi;
   tidy(x)
 }
@@ -215,7 +231,8 @@ inline claim() {
   fi
 }
 
-inline fence_of(x) { h[x].fenced = (h[x].op && h[x].valid || h[x].sweep) }
+/* What a sweep has on its way does not count: it ends nothing that comes later. */
+inline fence_of(x) { h[x].fenced = (h[x].op && h[x].valid) }
 inline raise_fence(x) {
 #ifndef MUT_FENCE
   if :: h[x].fenced -> s_fence = AHEAD :: else fi;
@@ -225,9 +242,30 @@ inline raise_fence(x) {
 
 /* The first frame: from here the client knows. */
 inline answer(x) {
-  h[x].ph = HELD;
-  if :: on == x -> answered = 1; told = h[x].member :: else fi
+  h[x].ph = HELD; h[x].own = 0; h[x].from = 0;
+  if
+  :: on == x -> answered = 1; told = h[x].member; must(came_back, !(told && quit))
+  :: else
+  fi
 }
+
+/* Every adopt is answered. Where an earlier owner may still write, what lands from now on is not to be adopted. */
+inline adopted(x) {
+#ifndef MUT_ADOPTED
+  if
+  :: h[x].fenced && h[x].from < h[x].inc -> h[x].op = ADOPTED; h[x].valid = may_send(x); h[x].ph = ADOPTING
+  :: else -> answer(x)
+  fi
+#else
+  answer(x)
+#endif
+}
+
+/* One request of the client has been sent that asks for a membership, or gives it up. */
+inline wants(x) { if :: h[x].inc >= quit -> quit = 0 :: else fi }
+inline gives_up(x) { if :: on == x || !answered -> told = 0 :: else fi }
+/* The answer to the latter has come. */
+inline has_quit(x) { if :: on == x && answered -> quit = h[x].inc :: else fi }
 
 /* resume.lua, and what the node does with its answer. */
 inline resume(x) {
@@ -240,7 +278,7 @@ inline resume(x) {
   :: else ->
 #endif
     if
-    :: s_state == LEAVING || s_state == GRACE && due == PAST -> h[x].ph = HELP; h[x].inc = s_inc
+    :: s_state == LEAVING || s_state == GRACE && due == PAST -> h[x].ph = HELP
     :: else ->
       wrote(x);
       must(stolen, !(answered && on != x && h[on].ph == HELD && stamp[h[on].stamp] < CONDEMNED));
@@ -260,7 +298,7 @@ inline resume(x) {
       fi;
       if
       :: was == AWAY ->
-        life = s_inc;
+        life = s_inc; quit = 0;
         s_from = s_inc;
         if
         :: s_room && (s_why == CLOSED || s_room == X) ->
@@ -272,16 +310,17 @@ inline resume(x) {
       fi;
       listed[s_node] = 0; s_node = h[x].stamp; listed[s_node] = 1;
       s_state = LIVE; s_why = 0;
-      h[x].inc = s_inc; h[x].from = s_from; h[x].fenced = (s_fence != 0); h[x].room = o; h[x].newest = 0;
+      h[x].inc = s_inc; h[x].from = s_from; h[x].fenced = (s_fence != 0); h[x].newest = 0;
+      if :: !h[x].own -> h[x].room = o :: else fi;
       if
       :: !current(x) -> forget(x)
       :: else ->
         if
-        :: o == P && (was != AWAY || h[x].own && h[x].member) ->
-          h[x].op = (was == AWAY -> JOIN : ADOPT); h[x].valid = (stamp[h[x].stamp] == LEASED); h[x].ph = ADOPTING
-        :: else -> h[x].member = 0; answer(x)
-        fi;
-        h[x].own = 0; h[x].member = 0
+        :: h[x].own -> h[x].ph = ADOPTING
+        :: !h[x].own && o == P && was != AWAY ->
+          h[x].member = 0; h[x].op = ADOPT; h[x].valid = (stamp[h[x].stamp] == LEASED); h[x].ph = ADOPTING
+        :: else -> h[x].member = 0; adopted(x)
+        fi
       fi
     fi
   fi
@@ -297,10 +336,26 @@ inline open(x) {
 #else
     clock++; s_inc = clock;
 #endif
-    s_state = LIVE; s_from = s_inc; life = s_inc; s_node = h[x].stamp; listed[s_node] = 1;
+    s_state = LIVE; s_from = s_inc; life = s_inc; quit = 0; s_node = h[x].stamp; listed[s_node] = 1;
     h[x].inc = s_inc; h[x].from = s_inc; h[x].newest = 0;
     if :: current(x) -> answer(x) :: else -> forget(x) fi
   fi
+}
+
+/* A reclaim compares what it has with what the session and the room have, and mends one difference. */
+inline compare(x) {
+  if
+  :: h[x].room == P && s_room != P -> h[x].op = TRACK
+  :: h[x].room == P && s_room == P && !member && h[x].member -> h[x].op = JOIN
+  :: h[x].room == P && s_room == P && member && !h[x].member -> h[x].op = LEAVE
+  :: h[x].room == P && s_room == P && member && h[x].member && m_inc < h[x].from -> h[x].op = OLDLEAVE
+  :: h[x].room == P && s_room == P && member && h[x].member && m_inc >= h[x].from && m_inc < h[x].inc -> h[x].op = ADOPT
+  :: h[x].room != P && s_room == P -> h[x].op = LEAVEROOM
+  :: else ->
+    if :: h[x].room != P -> h[x].room = s_room; h[x].member = 0 :: else fi;
+    h[x].own = 0; adopted(x)
+  fi;
+  if :: h[x].own -> h[x].valid = 1 :: else fi
 }
 
 /* A room operation arrives; lost: its answer does not. */
@@ -345,6 +400,8 @@ inline arrive(x) {
       must(earlier_life, m_inc >= life || !alive);
       m_inc = h[x].inc
     fi
+  :: o == ADOPTED ->
+    if :: s_state == LIVE && s_inc == h[x].inc -> s_from = s_inc :: else -> ok = 0 fi
   fi;
   h[x].valid = 0;
   if
@@ -354,62 +411,91 @@ inline arrive(x) {
   :: else ->
     was = h[x].op; h[x].op = 0;
     if
-    :: was == TRACK -> h[x].room = P
-    :: was == JOIN ->
+    :: was == ADOPTED -> answer(x)
+    :: was == LEAVEROOM ->
+      if :: !h[x].own -> h[x].member = 0 :: else fi;
+#ifndef MUT_UNTRACK
+      h[x].op = UNTRACK; h[x].valid = may_send(x)
+#else
+      has_quit(x)
+#endif
+    :: was == UNTRACK ->
+#ifndef MUT_UNTRACK
+      if :: !h[x].own -> h[x].room = s_room; has_quit(x) :: else fi
+#else
+      h[x].room = s_room; h[x].op = LEAVEROOM; h[x].valid = may_send(x)
+#endif
+    :: was != ADOPTED && was != LEAVEROOM && was != UNTRACK && h[x].own -> skip /* it compares again */
+    :: was == TRACK && !h[x].own -> h[x].room = P
+    :: was == JOIN && !h[x].own ->
       h[x].member = 1;
-      if :: h[x].ph == ADOPTING -> answer(x) :: else -> if :: on == x && answered -> told = 1 :: else fi fi;
+      if :: on == x && answered -> told = 1 :: else fi;
 #ifdef MUT_TRACK
       if :: h[x].room != P -> h[x].op = TRACK; h[x].valid = may_send(x) :: else fi
 #endif
-    :: was == LEAVE -> h[x].member = 0
-    :: was == LEAVEROOM ->
-      h[x].member = 0;
-#ifndef MUT_UNTRACK
-      h[x].op = UNTRACK; h[x].valid = may_send(x)
-#endif
-    :: was == UNTRACK ->
-      h[x].room = s_room;
-#ifdef MUT_UNTRACK
-      h[x].op = LEAVEROOM; h[x].valid = may_send(x)
-#endif
-    :: was == ADOPT && o == OLDLEAVE -> h[x].op = OLDLEAVE; h[x].valid = may_send(x)
-    :: was == ADOPT && o == ADOPT -> h[x].member = member; answer(x)
-    :: was == OLDLEAVE -> answer(x)
+    :: was == LEAVE && !h[x].own -> h[x].member = 0; has_quit(x)
+    :: was == ADOPT && !h[x].own && o == OLDLEAVE -> h[x].op = OLDLEAVE; h[x].valid = may_send(x)
+    :: was == ADOPT && !h[x].own && o == ADOPT -> h[x].member = member; adopted(x)
+    :: was == OLDLEAVE && !h[x].own -> adopted(x)
     fi
   fi
 }
 
-/* The sweep at the fence. */
+#ifdef MUT_OWNED
+#define is_owned s_state
+#else
+#define is_owned (s_state == LIVE)
+#endif
+#ifdef MUT_LOOK_AGAIN
+#define none_left true
+#else
+#define none_left (s_room != X)
+#endif
+
+/* The sweep at the fence. Its node goes on with it although the connection has left it meanwhile: what it does then is
+   for an inc that nobody has, or behind the leaves that it has made. */
 inline sweep_on(x) {
   alive = is_alive(x);
   wrote(x);
+  next = 0;
   if
-  :: h[x].sweep == 1 ->
-    leave(h[x].inc - 1);
-    h[x].sweep = (alive -> 2 : 0)
-  :: h[x].sweep == 2 ->
+  :: h[x].sweep == READ ->
     if
-    :: s_state && s_inc == h[x].inc && s_room == X && s_fence != AHEAD -> silent(); s_room = NONE
+    :: s_state == LIVE && s_inc == h[x].inc && s_fence == PAST ->
+      if :: s_room == NONE -> next = UNFENCE :: s_room == P -> next = SWEEP :: s_room == X -> next = SWEEPX fi
+    :: else -> if :: alive && (s_inc != h[x].inc || s_state != LIVE || !s_fence) -> h[x].fenced = 0 :: else fi
+    fi
+  :: h[x].sweep == SWEEP || h[x].sweep == SWEEPX ->
+    leave(h[x].inc - 1);
+    next = (h[x].sweep == SWEEP -> UNFENCE : FORGET)
+  :: h[x].sweep == FORGET ->
+    next = UNFENCE;
+    if
+    :: s_state && s_inc == h[x].inc && s_room == X ->
+      if
+      :: s_fence == AHEAD -> next = 0
+      :: else -> silent(); s_room = NONE; if :: alive && h[x].room == X && !h[x].op -> h[x].room = NONE :: else fi
+      fi
 #ifdef MUT_X
     :: s_state && s_inc == h[x].inc && s_room == P && s_fence != AHEAD -> s_room = NONE
 #endif
     :: else
-    fi;
-    if :: h[x].room == X && !h[x].op && !s_room -> h[x].room = NONE :: else fi;
-    h[x].sweep = (alive -> 3 : 0)
-  :: else ->
-    if :: s_state && s_inc == h[x].inc && s_fence == PAST -> s_fence = 0; if :: alive -> h[x].fenced = 0 :: else fi :: else fi;
-    h[x].sweep = 0
+    fi
+  :: h[x].sweep == UNFENCE ->
+    if
+    :: s_inc == h[x].inc && s_fence == PAST && is_owned && none_left -> s_fence = 0; if :: alive -> h[x].fenced = 0 :: else fi
+    :: else
+    fi
   fi;
+  h[x].sweep = (may_send(x) -> next : 0);
   tidy(x)
 }
 
 inline detach(x) {
   if
-  :: s_state == LIVE && s_inc == h[x].inc -> s_state = GRACE; due = AHEAD; raise_fence(x)
-  :: else
-  fi;
-  forget(x)
+  :: s_state == LIVE && s_inc == h[x].inc -> s_state = GRACE; due = AHEAD; raise_fence(x); forget(x)
+  :: else -> if :: h[x].member -> h[x].ph = LOOK :: else -> forget(x) fi
+  fi
 }
 
 inline close(x) {
@@ -424,8 +510,13 @@ inline close(x) {
 #else
     h[x].ph = (s_room -> ENDLEAVE : ENDFINISH)
 #endif
-  :: else -> forget(x)
+  :: else -> if :: h[x].member -> h[x].ph = LASTLEAVE :: else -> forget(x) fi
   fi
+}
+
+inline helped(x) {
+  h[x].inc = 0; h[x].after = 0;
+  if :: may_send(x) -> h[x].ph = RESUME :: else -> hangup(x) fi
 }
 
 /* One handshake and what becomes of it. */
@@ -433,24 +524,29 @@ proctype hold(byte x) {
   do
   :: d_step { h[x].ph == RESUME -> printf("hold %d: resume\n", x); resume(x); check() }
   :: d_step { h[x].ph == OPEN -> printf("hold %d: open\n", x); open(x); check() }
-  /* The helper: only what one reply shows as leaving, with the inc that it was told. */
+  /* The helper: only what one reply shows as leaving, with the inc that it shows. */
   :: d_step { h[x].ph == HELP ->
-      printf("hold %d: help, session %d inc %d\n", x, s_state, s_inc);
+      printf("hold %d: helps, session %d inc %d\n", x, s_state, s_inc);
       if
-      :: s_state == GRACE && due == PAST -> claim(); h[x].inc = s_inc; h[x].ph = (s_room -> HELPLEAVE : HELPFINISH)
+      :: s_state == GRACE -> h[x].ph = HELPCLAIM
+      :: s_state == LEAVING -> h[x].inc = s_inc; h[x].ph = (s_room -> HELPLEAVE : HELPFINISH)
 #ifdef MUT_HELPER
-      :: s_state && !(s_state == GRACE && due == PAST) -> h[x].inc = s_inc; h[x].ph = (s_room -> HELPLEAVE : HELPFINISH)
-#else
-      :: s_state == LEAVING && s_inc == h[x].inc -> h[x].ph = (s_room -> HELPLEAVE : HELPFINISH)
+      :: s_state && s_state != GRACE && s_state != LEAVING -> h[x].inc = s_inc; h[x].ph = (s_room -> HELPLEAVE : HELPFINISH)
 #endif
-      :: else -> h[x].inc = 0; if :: may_send(x) -> h[x].ph = RESUME :: else -> hangup(x) fi
+      :: else -> helped(x)
       fi }
-  :: d_step { h[x].ph == HELPLEAVE -> printf("hold %d: help leaves\n", x); leave(h[x].inc); h[x].ph = HELPFINISH; check() }
-  :: d_step { h[x].ph == HELPFINISH ->
-      printf("hold %d: help finishes\n", x);
-      finish(h[x].inc, 0, 1); h[x].inc = 0;
-      if :: may_send(x) -> h[x].ph = RESUME :: else -> hangup(x) fi;
+  :: d_step { h[x].ph == HELPCLAIM ->
+      printf("hold %d: helps with a claim\n", x);
+      if
+      :: due == PAST ->
+        h[x].after = (s_fence != AHEAD);
+        claim();
+        if :: ok -> h[x].inc = s_inc; h[x].ph = (s_room -> HELPLEAVE : HELPFINISH) :: else -> helped(x) fi
+      :: else -> helped(x)
+      fi;
       check() }
+  :: d_step { h[x].ph == HELPLEAVE -> printf("hold %d: help leaves\n", x); leave(h[x].inc); h[x].ph = HELPFINISH; check() }
+  :: d_step { h[x].ph == HELPFINISH -> printf("hold %d: help finishes\n", x); finish(h[x].inc, h[x].after, 1); helped(x); check() }
   /* A room operation arrives, in time. */
   :: atomic { h[x].op && h[x].valid ->
 #ifdef LOST
@@ -459,28 +555,27 @@ proctype hold(byte x) {
       d_step { printf("hold %d: op %d arrives, lost %d\n", x, h[x].op, lost); arrive(x); lost = 0; check() } }
   :: d_step { h[x].op && !h[x].valid && is_alive(x) && may_send(x) -> printf("hold %d: op %d again\n", x, h[x].op); h[x].valid = 1 }
   :: d_step { h[x].sweep -> printf("hold %d: sweep %d\n", x, h[x].sweep); sweep_on(x); check() }
-  :: d_step { h[x].ph == HELD && h[x].fenced && s_fence == PAST && !h[x].sweep && may_send(x) && s_inc == h[x].inc ->
-      printf("hold %d: begins to sweep\n", x); h[x].sweep = 1 }
+  :: d_step { h[x].ph == HELD && h[x].fenced && s_fence != AHEAD && !h[x].sweep && may_send(x) -> printf("hold %d: begins to sweep\n", x); h[x].sweep = READ }
+  :: d_step { h[x].ph == ADOPTING && h[x].own && !h[x].op && may_send(x) && s_inc == h[x].inc ->
+      printf("hold %d: compares\n", x); compare(x); check() }
   /* Requests: of the client, or what an old socket still had in it. */
   :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].room != P -> printf("hold %d: track\n", x); h[x].op = TRACK; h[x].valid = 1 }
 #ifdef MUT_TRACK
-  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) -> printf("hold %d: join\n", x); h[x].op = JOIN; h[x].valid = 1 }
+  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) -> printf("hold %d: join\n", x); h[x].op = JOIN; h[x].valid = 1; wants(x) }
 #else
-  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].room == P && (UPDATE || !h[x].member) -> printf("hold %d: join\n", x); h[x].op = JOIN; h[x].valid = 1 }
+  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].room == P && (UPDATE || !h[x].member) -> printf("hold %d: join\n", x); h[x].op = JOIN; h[x].valid = 1; wants(x) }
 #endif
-#ifdef SETLEAVE
-  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].member ->
-      printf("hold %d: leave\n", x);
-      h[x].op = LEAVE; h[x].valid = 1; if :: on == x || !answered -> told = 0 :: else fi }
+#ifdef SETLEAVE /* also where it is no member */
+  :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].room == P -> printf("hold %d: leave\n", x); h[x].op = LEAVE; h[x].valid = 1; gives_up(x) }
 #endif
   :: d_step { h[x].ph == HELD && !h[x].op && may_send(x) && h[x].room == P ->
       printf("hold %d: leave the room\n", x);
 #ifdef MUT_UNTRACK
       h[x].op = UNTRACK;
 #else
-      h[x].op = LEAVEROOM;
+      h[x].op = (h[x].member -> LEAVEROOM : UNTRACK);
 #endif
-      h[x].valid = 1; if :: on == x || !answered -> told = 0 :: else fi }
+      h[x].valid = 1; gives_up(x) }
   /* The socket is lost, and the node finds it; or somebody else has taken it. */
   :: d_step { is_alive(x) && on != x && current(x) -> printf("hold %d: socket lost\n", x); fence_of(x); h[x].ph = DETACH }
   :: d_step { is_alive(x) && current(x) && h[x].inc < s_inc -> printf("hold %d: taken\n", x); forget(x) }
@@ -507,8 +602,10 @@ proctype hold(byte x) {
       check() }
   :: d_step { h[x].ph == ENDFINISH -> printf("hold %d: finishes\n", x); finish(h[x].inc, 0, 0); forget(x); check() }
 #endif
+  :: d_step { h[x].ph == LOOK -> printf("hold %d: looks, session %d\n", x, s_state); if :: s_state == NONE -> h[x].ph = LASTLEAVE :: else -> forget(x) fi }
+  :: d_step { h[x].ph == LASTLEAVE -> printf("hold %d: leaves what it knows of\n", x); leave(h[x].inc); forget(x); check() }
   /* What was owed by a node that died may never come. */
-  :: d_step { (h[x].ph == DETACH || h[x].ph == CLOSING) && down[h[x].node] -> printf("hold %d: lost\n", x); forget(x) }
+  :: d_step { (h[x].ph == DETACH || h[x].ph == CLOSING || h[x].ph == LOOK || h[x].ph == LASTLEAVE) && down[h[x].node] -> printf("hold %d: lost\n", x); forget(x) }
   od
 }
 
@@ -536,7 +633,7 @@ inline lapse(s) {
   :: else ->
     if
     :: h[i].stamp == s && h[i].ph != IDLE ->
-      kill(i);
+      h[i].sweep = 0; kill(i);
       if :: h[i].ph == RESUME || h[i].ph == OPEN -> hangup(i) :: else fi
     :: else
     fi;
@@ -563,7 +660,7 @@ proctype server(byte n) {
         if
         :: h[i].node == n && h[i].ph != IDLE ->
           if :: on == i -> on = 0; answered = 0 :: else fi;
-          if :: is_alive(i) || h[i].ph == HELP || h[i].ph == HELPLEAVE || h[i].ph == HELPFINISH || h[i].ph == ENDLEAVE || h[i].ph == ENDFINISH -> forget(i) :: else fi
+          if :: is_alive(i) || h[i].ph == HELP || h[i].ph == HELPCLAIM || h[i].ph == HELPLEAVE || h[i].ph == HELPFINISH || h[i].ph == ENDLEAVE || h[i].ph == ENDFINISH -> forget(i) :: else fi
         :: else
         fi;
         i++
@@ -579,7 +676,10 @@ proctype server(byte n) {
       :: i > ATTEMPTS -> break
       :: else ->
         if
-        :: h[i].node == n && is_alive(i) ->
+        :: h[i].node == n && h[i].ph == ADOPTING -> /* its handshake fails */
+          if :: on == i -> on = 0; answered = 0 :: else fi;
+          fence_of(i); h[i].ph = DETACH; tidy(i)
+        :: h[i].node == n && h[i].ph == HELD ->
           h[i].ph = RESUME; h[i].own = 1; h[i].newest = h[i].inc; h[i].stamp = n + 2; h[i].op = 0; h[i].valid = 0; h[i].sweep = 0
         :: else
         fi;
@@ -616,7 +716,7 @@ proctype world() {
       :: else ->
         if
         :: h[i].inc && h[i].ph >= ADOPTING && (h[i].inc < s_inc || h[i].inc == s_inc && s_state != LIVE) ->
-          if :: is_alive(i) && h[i].inc < s_inc -> h[i].ph = DONE :: else fi;
+          if :: h[i].inc < s_inc -> h[i].sweep = 0; if :: is_alive(i) -> h[i].ph = DONE :: else fi :: else fi;
           kill(i)
         :: else
         fi;
