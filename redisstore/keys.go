@@ -66,23 +66,6 @@ func (k keys) appendRoom(dst []byte, app, room, rest string) []byte {
 	return append(append(dst, '}'), rest...)
 }
 
-// room cuts app and room out of one of the three names above; ok is false for
-// any other name. An app has no ':', a room may.
-func (k keys) room(key string) (app, room string, ok bool) {
-	s, ok := strings.CutPrefix(key, k.prefix)
-	if !ok {
-		return "", "", false
-	}
-	if s, ok = strings.CutPrefix(s, ":{"); !ok {
-		return "", "", false
-	}
-	tag, kind, ok := strings.Cut(s, "}:") // room names hold no braces
-	if !ok || (kind != "members" && kind != "feed" && kind != "messages") {
-		return "", "", false
-	}
-	return strings.Cut(tag, ":") // {c3f} and {nodes} have no ':'
-}
-
 // A connection: one slot a shard.
 
 func (k keys) session(conn presence.ConnID) string {

@@ -36,24 +36,10 @@ func TestKeysAreThoseOfTheDesign(t *testing.T) {
 	}
 }
 
-func TestRoomIsCutOutOfItsKeys(t *testing.T) {
-	k := keys{prefix: "a:b"}
+func TestRoomIsCutOutOfItsField(t *testing.T) {
 	for _, room := range []string{"lobby", "a:b", ":", "members", "ümläut 🙂"} {
-		for _, key := range []string{k.members("app1", room), k.feed("app1", room), k.messages("app1", room)} {
-			if app, got, ok := k.room(key); !ok || app != "app1" || got != room {
-				t.Errorf("room of %q: got %q, %q, %v; want app1, %q", key, app, got, ok, room)
-			}
-		}
 		if app, got, ok := parseRoomField(roomField("app1", room)); !ok || app != "app1" || got != room {
 			t.Errorf("room of the field of %q: got %q, %q, %v", room, app, got, ok)
-		}
-	}
-	for _, key := range []string{
-		"", "a:b", "a:b:{c3f}:due", "a:b:{nodes}:registry", "a:b:{app1:x}:bans",
-		"b:{app1:x}:members", "a:b:{app1:x}:members:", "a:b:{app1:x:members",
-	} {
-		if app, room, ok := k.room(key); ok {
-			t.Errorf("room of %q: got %q, %q; want none", key, app, room)
 		}
 	}
 	if _, _, ok := parseRoomField("state"); ok {
