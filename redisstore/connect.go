@@ -30,6 +30,7 @@ const (
 	protocol      = 2  // what is pushed in protocol 3 is of no use here
 	dialerRetries = 1  // nothing waits longer than its context
 	maxRetries    = -1 // nothing is sent twice behind our back: that is for settle.go to say
+	maxRedirects  = -1 // the same: go-redis would send a whole pipeline again for one TRYAGAIN in it
 	pipelinePool  = -1 // pipelines are all we send; one pool is enough
 )
 
@@ -260,7 +261,7 @@ func clusterOptions(o Options) (*redis.ClusterOptions, error) {
 	opts.Protocol, opts.DisableIdentity, opts.MaintNotificationsConfig = protocol, true, noNotifications
 	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = maxRetries, dialerRetries, true
 	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = opLife, opLife, opLife, opLife
-	opts.PipelinePoolSize, opts.PoolSize = pipelinePool, 4
+	opts.PipelinePoolSize, opts.PoolSize, opts.MaxRedirects = pipelinePool, 4, maxRedirects
 	opts.ClientName = clientName(o.NodeID, "control")
 	return opts, nil
 }

@@ -140,7 +140,7 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
 	}
-	slots, err := m.cluster.ClusterSlots(ctx).Result()
+	slots, err := m.cluster.ClusterShards(ctx).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
 	}
@@ -179,12 +179,16 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 }
 
 // describe writes a map of slots as text, the same for the same map.
-func describe(slots []redis.ClusterSlot) string {
+func describe(slots []redis.ClusterShard) string {
 	lines := make([]string, 0, len(slots))
 	for _, s := range slots {
-		if len(s.Nodes) > 0 { // the first is the master
-			lines = append(lines, fmt.Sprintf("%d-%d %s", s.Start, s.End, s.Nodes[0].Addr))
+		line := fmt.Sprint(s.Slots)
+		for _, n := range s.Nodes {
+			if n.Role == "master" {
+				line += fmt.Sprintf(" %s %s:%d", n.ID, n.IP, n.Port)
+			}
 		}
+		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

@@ -204,3 +204,55 @@ func TestAClustersMastersAreFollowed(t *testing.T) {
 		t.Errorf("%d masters at the end, want 3", n)
 	}
 }
+
+// TestASlotThatMovesTakesItsKeysAlong moves slots of a room, of a shard of
+// connections and of the nodes while clients go on. Nobody loses anything by it, so
+// nothing is to be reclaimed, and no request fails: what is between two masters
+// waits.
+func TestASlotThatMovesTakesItsKeysAlong(t *testing.T) {
+	t.Parallel()
+	srv := redistest.StartCluster(t, 0)
+	c := newCrowd(t, srv)
+	for _, key := range []string{
+		c.a.keys.members(app, c.rooms[0]), c.a.keys.session(c.clients[0].conn), c.a.keys.registry(),
+	} {
+		from, err := srv.Master(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := srv.Servers[0]
+		if to == from {
+			to = srv.Servers[1]
+		}
+		ends := make(chan error, 1)
+		go func() {
+			_, err := srv.Move(t.Context(), key, to)
+			ends <- err
+		}()
+		for moving := true; moving; {
+			select {
+			case err := <-ends:
+				if err != nil {
+					t.Fatalf("move the slot of %s: %v", key, err)
+				}
+				moving = false
+			default:
+			}
+			for i, one := range c.clients {
+				must(t, c.a, one.op(presence.OpUpdate, c.in[i][0]))
+			}
+		}
+		for _, s := range []*Store{c.a, c.b} {
+			awaitThat(t, "the slot is looked for where it is", func() bool { return s.masters.ofKey(key).name == to.Addr() })
+		}
+		c.wantThere()
+	}
+	if len(c.desk.epochs) > 0 {
+		t.Error("connections were to be reclaimed, though nothing was lost")
+	}
+	var rdbs []*redis.Client
+	for _, s := range srv.Servers {
+		rdbs = append(rdbs, s.Client(t))
+	}
+	c.end(rdbs...)
+}
