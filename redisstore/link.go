@@ -248,7 +248,10 @@ type subscription struct {
 func (f *feed) subscribe(name string, to target) *subscription {
 	s := f.subs[name]
 	if s == nil {
-		s = &subscription{name: name, up: f.upstreamOf(name)}
+		s = &subscription{name: name, up: f.ups[0]}
+		if u := f.upstreamOf(name); u != nil {
+			s.up = u
+		}
 		f.subs[name] = s
 	}
 	s.to = to
@@ -256,9 +259,27 @@ func (f *feed) subscribe(name string, to target) *subscription {
 	return s
 }
 
-// request sends SSUBSCRIBE, now or when there is a link.
+// request sends SSUBSCRIBE, now or when there is a link, to the master that has
+// the slot by now. Where that is not known it is tried again soon: to ask another
+// one is an error, which ends its link.
 func (s *subscription) request(cause string) {
 	s.on, s.cause = false, cause
+	f := s.up.f
+	switch u := f.upstreamOf(s.name); {
+	case u == nil:
+		f.moved()
+		f.after(movedPause, func() {
+			if s.to != nil && !s.on && s.subs == 0 {
+				s.request(cause)
+			}
+		})
+		return
+	case u != s.up:
+		if _, own := s.to.(*shardCtl); !own { // those are moved together, see follow
+			s.move(u)
+			return
+		}
+	}
 	if l := s.up.link; l != nil && l.up {
 		s.subs++
 		l.send(command{verbSubscribe, s.name, s.up.f.crowded()})

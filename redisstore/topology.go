@@ -52,7 +52,6 @@ const (
 // topology is which masters there are. It is never changed; one that differs in
 // nothing does not take its place.
 type topology struct {
-	slots  string    // in a Cluster: which master has which slots
 	all    []*master // ordered by name
 	byName map[string]*master
 	shards [shards]*master // that have the shards of connections
@@ -140,15 +139,8 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
 	}
-	slots, err := m.cluster.ClusterShards(ctx).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read the map of the Cluster's slots: %w", err)
-	}
 	old := m.now.Load()
-	t := &topology{byName: make(map[string]*master, len(found)), slots: describe(slots)}
-	if old != nil && old.slots == t.slots && len(found) == len(old.all) {
-		return nil, nil
-	}
+	t := &topology{byName: make(map[string]*master, len(found))}
 	for name, opts := range found {
 		if old != nil && old.byName[name] != nil {
 			t.byName[name] = old.byName[name]
@@ -174,24 +166,17 @@ func (m *masters) readSlots(ctx context.Context) (added []*master, err error) {
 		}
 		return nil, err
 	}
-	m.now.Store(t)
+	if !t.same(old) {
+		m.now.Store(t)
+	}
 	return added, nil
 }
 
-// describe writes a map of slots as text, the same for the same map.
-func describe(slots []redis.ClusterShard) string {
-	lines := make([]string, 0, len(slots))
-	for _, s := range slots {
-		line := fmt.Sprint(s.Slots)
-		for _, n := range s.Nodes {
-			if n.Role == "master" {
-				line += fmt.Sprintf(" %s %s:%d", n.ID, n.IP, n.Port)
-			}
-		}
-		lines = append(lines, line)
-	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+// same reports whether two topologies differ in nothing. Which master has the
+// slot of a room is not in them: it is looked up each time, and where a channel is
+// when Redis ends it.
+func (t *topology) same(old *topology) bool {
+	return old != nil && slices.Equal(t.all, old.all) && t.shards == old.shards && t.nodes == old.nodes
 }
 
 // serves is the master of a key.

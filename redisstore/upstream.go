@@ -80,7 +80,10 @@ func (f *feed) follow(list []source, route func(channel string) string) {
 		u.connect()
 	}
 	for _, s := range f.subs {
-		if u := f.upstreamOf(s.name); u != s.up {
+		switch u := f.upstreamOf(s.name); {
+		case u == nil && !slices.Contains(f.ups, s.up):
+			s.move(f.ups[0]) // which asks nobody, see request
+		case u != nil && u != s.up:
 			s.move(u)
 		}
 	}
@@ -94,18 +97,18 @@ func (f *feed) follow(list []source, route func(channel string) string) {
 	}
 }
 
-// upstreamOf is the one that brings a channel. There is always one: where the
-// slot's master is not known yet, any; the next setMasters moves the channel.
+// upstreamOf is the one that brings a channel; nil: its master is not known yet.
 func (f *feed) upstreamOf(channel string) *upstream {
-	if len(f.ups) > 1 {
-		name := f.route(channel)
-		for _, u := range f.ups {
-			if u.name == name {
-				return u
-			}
+	if !f.crowded() {
+		return f.ups[0]
+	}
+	name := f.route(channel)
+	for _, u := range f.ups {
+		if u.name == name {
+			return u
 		}
 	}
-	return f.ups[0]
+	return nil
 }
 
 // end gives the upstream up.
