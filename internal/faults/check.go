@@ -114,6 +114,9 @@ func (f *field) measure(ctx context.Context, c *cell) *result {
 		r.fail("%v", err)
 	}
 	f.st.do(func() { f.note("Redis, clients and observers agree, or never will") })
+	if err := f.redis.whole(ctx); err != nil {
+		r.fail("Redis does not mend: %v", err)
+	}
 	after := f.resyncs()
 	f.st.do(func() { f.count(r, c, resyncs, after) })
 	r.took = time.Since(began)

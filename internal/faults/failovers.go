@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -98,42 +99,27 @@ func (f *field) replaced(next *redistest.Server) {
 	})
 }
 
+// killMaster has a master crash, and come back when another has its place. With
+// sentinels it takes itself for the master then, until they tell it: ten seconds.
 func killMaster(which string) func(context.Context, *field) error {
-	return func(ctx context.Context, f *field) error {
-		key, old, err := f.key(ctx, which)
-		if err != nil {
-			return err
-		}
-		f.replacing(true)
-		if err := old.End(syscall.SIGKILL); err != nil {
-			return err
-		}
-		f.depart(10)
-		next, err := f.redis.awaitOther(ctx, key, old)
-		if err != nil {
-			return err
-		}
-		f.replaced(next)
-		if err := f.pass(ctx, time.Second); err != nil {
-			return err
-		}
-		if err := old.Begin(); err != nil {
-			return err
-		}
-		return f.redis.whole(ctx)
-	}
+	return replaceMaster(which, func(m *redistest.Server) error { return m.End(syscall.SIGKILL) }, (*redistest.Server).Begin)
 }
 
 // stopMaster has a master sleep until it is replaced: when it goes on, it takes
-// itself for the master until it is told, and its clients for its own.
+// itself for the master, and what it finds on its links for its own to do.
 func stopMaster(which string) func(context.Context, *field) error {
+	return replaceMaster(which, func(m *redistest.Server) error { return m.Signal(syscall.SIGSTOP) },
+		func(m *redistest.Server) error { return m.Signal(syscall.SIGCONT) })
+}
+
+func replaceMaster(which string, down, up func(*redistest.Server) error) func(context.Context, *field) error {
 	return func(ctx context.Context, f *field) error {
 		key, old, err := f.key(ctx, which)
 		if err != nil {
 			return err
 		}
 		f.replacing(true)
-		if err := old.Signal(syscall.SIGSTOP); err != nil {
+		if err := down(old); err != nil {
 			return err
 		}
 		f.depart(10)
@@ -142,13 +128,7 @@ func stopMaster(which string) func(context.Context, *field) error {
 			return err
 		}
 		f.replaced(next)
-		if err := f.pass(ctx, time.Second); err != nil {
-			return err
-		}
-		if err := old.Signal(syscall.SIGCONT); err != nil {
-			return err
-		}
-		return f.redis.whole(ctx)
+		return errors.Join(up(old), f.pass(ctx, 3*time.Second))
 	}
 }
 
@@ -169,9 +149,6 @@ func handOver(which string) func(context.Context, *field) error {
 		}
 		f.replaced(next)
 		f.st.do(func() { f.note("in the place of %s", old.Seen()) })
-		if err := f.redis.whole(ctx); err != nil {
-			return err
-		}
 		return f.pass(ctx, 3*time.Second)
 	}
 }
@@ -202,7 +179,7 @@ func isolateMaster(ctx context.Context, f *field) error {
 		return err
 	}
 	f.redis.release()
-	return f.redis.whole(ctx)
+	return f.pass(ctx, f.times.ttl)
 }
 
 func moveRooms(ctx context.Context, f *field) error {

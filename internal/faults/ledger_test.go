@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"presencesets/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 func TestJudgeFindsWhatIsNotOneJoinAndOneLeave(t *testing.T) {
 	n := func(leaves int) []told { return make([]told, leaves) }
