@@ -98,14 +98,18 @@ race: ## Go tests under the race detector; without e2e, whose nodes are other pr
 fuzz: ## each fuzz target for FUZZTIME (60s)
 	@FUZZTIME=$(FUZZTIME) bash tools/fuzz.sh
 
-faults: build ## long fault suite and race of the scripts: kill, pause, cut and flood three real nodes
+faults: build ## long fault suite, all faults of Sentinel and Cluster, race of the scripts: kill, pause, cut and flood three real nodes
 	$(need) redis-server
 	go run ./internal/faults/suite --long --program bin/presence
+	go run ./internal/faults/suite --redis sentinel --only . --program bin/presence
+	go run ./internal/faults/suite --redis cluster --only . --program bin/presence
 	go test -count=1 ./internal/model -run TestRace -v -args -race.duration=60s -race.conns=300
 
-faults-short: build ## the same with few clients: what CI runs
+faults-short: build ## the same with few clients and a failover each: what CI runs
 	$(need) redis-server
 	go run ./internal/faults/suite --tell --program bin/presence
+	go run ./internal/faults/suite --tell --program bin/presence --redis sentinel --only "^master of the nodes' slot killed"
+	go run ./internal/faults/suite --tell --program bin/presence --redis cluster --only "^master of the nodes' slot killed"
 
 model: ## check the presence machine in Promela, and that each guard is needed
 	$(need) spin gcc
