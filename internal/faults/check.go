@@ -234,7 +234,7 @@ func (f *field) held(ctx context.Context) ([]map[string]string, error) {
 		p := f.redis.keys.Pipeline()
 		var answers []*redis.MapStringStringCmd
 		for i := from; i < min(from+100, f.rooms); i++ {
-			answers = append(answers, p.HGetAll(ctx, "presence:{"+app+":"+f.room(i)+"}:members"))
+			answers = append(answers, p.HGetAll(ctx, f.roomKey(i)))
 		}
 		if _, err := p.Exec(ctx); err != nil {
 			return nil, err
@@ -312,6 +312,9 @@ func (f *field) limit(e end) time.Duration {
 		// What is due waits for its return, a grace that could not begin begins
 		// then, and reapers and reclaims wait for one lease more.
 		limit = max(limit, h.repaired.Add(usual+f.times.ttl).Sub(e.cause))
+	}
+	if h.halves > 0 {
+		limit = max(limit, usual+h.halves+2*time.Second)
 	}
 	if h.links && (h.node == e.node || h.node < 0) {
 		// What was on the way is repeated when it can no longer arrive.

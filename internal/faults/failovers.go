@@ -23,9 +23,7 @@ const otherKey = ""
 // twice a second who is the master.
 const lossWindow = time.Second
 
-// roomKey and shardKey are keys of a room and of a shard of connections.
 func (f *field) roomKey(i int) string { return "presence:{" + app + ":" + f.room(i) + "}:members" }
-func shardKey(i int) string           { return fmt.Sprintf("presence:{c%02x}:due", i) }
 
 // key returns one of the master that is meant, and that master.
 func (f *field) key(ctx context.Context, which string) (string, *redistest.Server, error) {
@@ -182,26 +180,57 @@ func isolateMaster(ctx context.Context, f *field) error {
 	return f.pass(ctx, f.times.ttl)
 }
 
+// killSentinels leaves nobody who says where the master is. As long as it is
+// where it was, nobody needs to know.
+func killSentinels(ctx context.Context, f *field) error {
+	f.strike(hit{node: -1})
+	for _, s := range f.redis.sentinel.Sentinels {
+		if err := s.End(syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	f.depart(10)
+	if err := f.pass(ctx, 2*f.times.ttl); err != nil {
+		return err
+	}
+	for _, s := range f.redis.sentinel.Sentinels {
+		if err := s.Begin(); err != nil {
+			return err
+		}
+	}
+	f.repaired()
+	return f.pass(ctx, time.Second)
+}
+
 func moveRooms(ctx context.Context, f *field) error {
 	var keys []string
 	for i := range min(f.rooms, 50) {
 		keys = append(keys, f.roomKey(i))
 	}
-	return f.move(ctx, keys)
+	return f.move(ctx, keys, 0)
 }
 
+// moveConnections moves shards of connections, whose keys have to be together
+// for most scripts, and leaves each of them in two halves for a while.
 func moveConnections(ctx context.Context, f *field) error {
 	var keys []string
-	for i := range 64 {
-		keys = append(keys, shardKey(i))
+	f.some(60, anyone, func(c *client) {
+		if key := "presence:{c" + c.id[len(app)+1:][:2] + "}:due"; !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	})
+	if len(keys) == 0 {
+		return errors.New("nobody is connected")
 	}
-	return f.move(ctx, keys)
+	return f.move(ctx, keys, 100*time.Millisecond)
 }
 
-func moveNodes(ctx context.Context, f *field) error { return f.move(ctx, []string{nodesKey}) }
+func moveNodes(ctx context.Context, f *field) error {
+	return f.move(ctx, []string{nodesKey}, 100*time.Millisecond)
+}
 
 // move gives the slots of those keys that one master has to another, and back.
-func (f *field) move(ctx context.Context, keys []string) error {
+func (f *field) move(ctx context.Context, keys []string, pause time.Duration) error {
 	c := f.redis.cluster
 	from, err := c.Master(ctx, keys[0])
 	if err != nil {
@@ -220,16 +249,18 @@ func (f *field) move(ctx context.Context, keys []string) error {
 			own = append(own, key)
 		}
 	}
-	f.strike(hit{node: -1, links: true})
+	f.strike(hit{node: -1})
 	f.depart(10)
 	for _, there := range []*redistest.Server{to, from} {
 		moved := 0
 		for _, key := range own {
-			n, err := c.Move(ctx, key, there)
+			began := time.Now()
+			n, err := c.Move(ctx, key, there, pause)
 			if err != nil {
 				return err
 			}
 			moved += n
+			f.st.do(func() { f.hit.halves = max(f.hit.halves, time.Since(began)) })
 		}
 		f.st.do(func() {
 			f.cell.remark = fmt.Sprintf("%d slots with %d keys", len(own), moved)

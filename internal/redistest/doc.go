@@ -10,7 +10,7 @@
 //	s.Kill(t); s.Restart(t)         // … gone, and back on the same port, empty
 //	s := redistest.StartSentinel(t) // a master, a replica and three sentinels: s.Failover(ctx)
 //	c := redistest.StartCluster(t, 1) // three masters with a replica each: c.Failover(ctx, key)
-//	c.Move(ctx, key, server)        // … a slot changes its master under load
+//	c.Move(ctx, key, server, 0)     // … a slot changes its master under load
 //
 // Each has a Launch beside it for programs that are no tests. trouble.go makes
 // what commands can make: memory full, links killed, notifications off.

@@ -136,7 +136,7 @@ func TestASlotMovesUnderWrites(t *testing.T) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		n, err := c.Move(ctx, "{a}", to)
+		n, err := c.Move(ctx, "{a}", to, 0)
 		done <- result{n, err}
 	}()
 	for i := 0; ; i = (i + 1) % keys {
@@ -156,7 +156,7 @@ func TestASlotMovesUnderWrites(t *testing.T) {
 			if now, err := c.Master(ctx, "{a}"); err != nil || now != to {
 				t.Errorf("the slot is %v's, %v", now, err)
 			}
-			if n, err := c.Move(ctx, "{a}", to); n != 0 || err != nil {
+			if n, err := c.Move(ctx, "{a}", to, 0); n != 0 || err != nil {
 				t.Errorf("moved to where it is: %d, %v", n, err)
 			}
 			return

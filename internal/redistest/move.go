@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
 
 // moveChunk is how many keys a MIGRATE takes.
 const moveChunk = 50
 
 // Move gives the slot of a key to another master while clients read and write,
-// as redis-cli --cluster reshard does, and returns how many keys it had.
+// as redis-cli --cluster reshard does, and returns how many keys it had. With a
+// pause before each key it has a part of them here and a part there for long, as
+// a slot of many keys has.
 //
 //	to:   IMPORTING      from: MIGRATING     what is not there is asked for (ASK) at the other
 //	from: MIGRATE keys, until there is none  some here, some there: TRYAGAIN
 //	to, from, others: NODE                   MOVED
-func (c *Cluster) Move(ctx context.Context, key string, to *Server) (moved int, err error) {
+func (c *Cluster) Move(ctx context.Context, key string, to *Server, pause time.Duration) (moved int, err error) {
 	from, err := c.Master(ctx, key)
 	if err != nil || from == to {
 		return 0, err
@@ -44,8 +47,17 @@ func (c *Cluster) Move(ctx context.Context, key string, to *Server) (moved int, 
 		say(ctx, from, "cluster", "setslot", slot, "migrating", toID)); err != nil {
 		return 0, err
 	}
+	chunk := moveChunk
+	if pause > 0 {
+		chunk = 1
+	}
 	for {
-		keys, err := source.ClusterGetKeysInSlot(ctx, int(slot), moveChunk).Result()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return moved, ctx.Err()
+		}
+		keys, err := source.ClusterGetKeysInSlot(ctx, int(slot), chunk).Result()
 		if err != nil {
 			return moved, err
 		}
