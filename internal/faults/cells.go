@@ -74,6 +74,7 @@ var cells = []cell{
 	{name: "100,000 foreign keys with a TTL, 100 sessions end", short: true, keeps: true, modes: every, run: foreignKeys},
 	{name: "master of the nodes' slot killed, a replica takes over", short: true, keeps: true, modes: sentinel | cluster, bound: failoverBound, run: killMaster(nodesKey)},
 	{name: "another master killed, a replica takes over", keeps: true, modes: cluster, bound: failoverBound, run: killMaster(otherKey)},
+	{name: "master and a node killed together, a replica takes over", modes: sentinel | cluster, bound: failoverBound, run: killMasterAndNode},
 	{name: "failover by command, of the nodes' slot", short: true, keeps: true, modes: sentinel | cluster, bound: failoverBound, run: handOver(nodesKey)},
 	{name: "failover by command, of another master", keeps: true, modes: cluster, bound: failoverBound, run: handOver(otherKey)},
 	{name: "master of the nodes' slot stopped until replaced (SIGSTOP), then back", keeps: true, modes: sentinel | cluster, bound: failoverBound, run: stopMaster(nodesKey)},
@@ -156,23 +157,27 @@ func (f *field) depart(share int) {
 }
 
 func killNode(ctx context.Context, f *field) error {
-	n := f.nodes[victim]
 	f.strike(hit{node: victim})
+	f.crash()
+	f.repaired() // nobody waits for it
+	if err := f.pass(ctx, f.times.bound(nodeLost)); err != nil {
+		return err
+	}
+	return f.startNode(ctx, f.nodes[victim])
+}
+
+// crash kills the node; some of its clients do not come back.
+func (f *field) crash() {
 	f.st.do(func() {
 		f.up[victim], f.crashed[victim] = false, true
-		for i, c := range f.clients { // some do not come back
+		for i, c := range f.clients {
 			if i%4 == 0 && c.phase == on && c.node == victim {
 				c.goFor(nodeLost)
 				f.replace()
 			}
 		}
 	})
-	n.Kill()
-	f.repaired() // nobody waits for it
-	if err := f.pass(ctx, f.times.bound(nodeLost)); err != nil {
-		return err
-	}
-	return f.startNode(ctx, n)
+	f.nodes[victim].Kill()
 }
 
 func stopNode(ctx context.Context, f *field) error {

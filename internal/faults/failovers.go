@@ -55,9 +55,10 @@ func (f *field) changed(s *seat, from, at time.Time) {
 func (f *field) mayFlap(s *seat) { s.flaps = max(s.flaps, 2) }
 
 // replacing notes that a master is about to be replaced.
-func (f *field) replacing(loses bool) {
-	f.strike(hit{redis: true, node: -1, losesLast: loses})
-	if !loses {
+func (f *field) replacing(h hit) {
+	h.redis = true
+	f.strike(h)
+	if !h.losesLast {
 		return
 	}
 	f.st.do(func() {
@@ -116,7 +117,7 @@ func replaceMaster(which string, down, up func(*redistest.Server) error) func(co
 		if err != nil {
 			return err
 		}
-		f.replacing(true)
+		f.replacing(hit{node: -1, losesLast: true})
 		if err := down(old); err != nil {
 			return err
 		}
@@ -130,6 +131,29 @@ func replaceMaster(which string, down, up func(*redistest.Server) error) func(co
 	}
 }
 
+// killMasterAndNode loses what the master acknowledged last together with one who
+// would restore it: only what is in Redis is certain then.
+func killMasterAndNode(ctx context.Context, f *field) error {
+	key, old, err := f.key(ctx, nodesKey)
+	if err != nil {
+		return err
+	}
+	f.replacing(hit{node: victim, losesLast: true})
+	if err := old.End(syscall.SIGKILL); err != nil {
+		return err
+	}
+	f.crash()
+	next, err := f.redis.awaitOther(ctx, key, old)
+	if err != nil {
+		return err
+	}
+	f.replaced(next)
+	if err := errors.Join(old.Begin(), f.pass(ctx, f.times.bound(nodeLost)+f.times.ttl)); err != nil {
+		return err
+	}
+	return f.startNode(ctx, f.nodes[victim])
+}
+
 // handOver has a master replaced by command. In a Cluster nothing is lost. With
 // sentinels the old master takes the writes of whoever asks it for ten seconds
 // more, and they are.
@@ -139,7 +163,7 @@ func handOver(which string) func(context.Context, *field) error {
 		if err != nil {
 			return err
 		}
-		f.replacing(f.redis.cluster == nil)
+		f.replacing(hit{node: -1, losesLast: f.redis.cluster == nil})
 		f.depart(10)
 		next, err := f.redis.handOver(ctx, key)
 		if err != nil {
@@ -158,7 +182,7 @@ func isolateMaster(ctx context.Context, f *field) error {
 	if err != nil {
 		return err
 	}
-	f.replacing(true)
+	f.replacing(hit{node: -1, losesLast: true})
 	others := slices.DeleteFunc(slices.Clone(f.redis.servers), func(s *redistest.Server) bool { return s == old })
 	pids := make([]int, 0, 4)
 	for _, s := range append(others, f.redis.sentinel.Sentinels[:]...) {

@@ -53,7 +53,7 @@ func (n *node) metrics() (map[string]float64, error) {
 }
 
 // tellingMetrics say why a cell failed.
-var tellingMetrics = regexp.MustCompile(`(?m)^presence_(replays|resumes|resyncs|feed_gaps|reclaims|rings|reaped|fence|fenced|nodes_lost|lease_renew|redis_master_changes|redis_lane_refusals|disconnects|late_acks|departures_owed|panics|sessions|limit_hits|slow_consumer|redis_script_errors)[a-z_]*(\{[^}]*\})? [1-9].*$`)
+var tellingMetrics = regexp.MustCompile(`(?m)^presence_(replays|resumes|resyncs|feed_gaps|reclaims|rings|reaped|fence|fenced|nodes_lost|lease_renew|redis_master_changes|redis_lane_refusals|disconnects|late_acks|departures_owed|panics|sessions|limit_hits|slow_consumer|redis_script_errors|expiry_event_lag|departure_seconds)[a-z_]*(\{[^}]*\})? [1-9].*$`)
 
 // telling returns those of all nodes, as they are now.
 func (f *field) telling() string {
