@@ -240,12 +240,21 @@ func (o *observer) take(v *view, at time.Time, f *frame) {
 		t.joins++
 		v.members[b.ID] = string(b.Data)
 	case "update":
-		if !here {
+		switch {
+		case here:
+		case o.rebased:
+			// It took its list while Redis lacked a member that the others know: to
+			// them it never left, so that it is there again is no join.
+			t.joins++
+		default:
 			wrong = "an update of no member"
 		}
 		t.updates++
 		v.members[b.ID] = string(b.Data)
 	case "leave":
+		if !here && o.rebased && b.Reason == "unknown" {
+			break // as above, and it did not come back
+		}
 		if !here {
 			wrong = "a leave of no member"
 		}
