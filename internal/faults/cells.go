@@ -279,8 +279,8 @@ func halfOpenClients(ctx context.Context, f *field) error {
 
 func restartRedis(ctx context.Context, f *field, empty bool) error {
 	f.strike(hit{redis: true, node: -1, lost: empty})
-	if empty {
-		f.excuse(anyone)
+	if empty { // whoever is connected is written down again
+		f.excuse(func(c *client) bool { return c.phase != on })
 	}
 	err := f.redis.restart(ctx, empty, func() error {
 		f.depart(10)

@@ -194,10 +194,11 @@ func (c *client) welcome(at time.Time, id string) {
 			c.f.changed(s, c.lost, at)
 		}
 		away := at.Sub(c.lost)
+		forgotten := c.f.hit.lost && c.lost.Before(c.f.hit.began.Add(c.f.times.grace)) // a Redis that came back empty knows of nobody who was away
 		c.lost = time.Time{}
 		// Within the grace, which after a crash counts from the node's last
 		// beat, nothing may have ended.
-		if away > c.f.times.grace-c.f.times.beat-500*time.Millisecond {
+		if forgotten || away > c.f.times.grace-c.f.times.beat-500*time.Millisecond {
 			for _, s := range c.seats {
 				s.flaps++ // what ended is found when it asks for an update, and begins again
 				if s.member && c.phase == on {

@@ -11,20 +11,31 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// goneAtOnce is how many clients go in one moment.
+const goneAtOnce = 200
+
 // emptied has everybody go, and waits until nothing is left of them.
 func (f *field) emptied(ctx context.Context, start footprint) *result {
 	r := &result{redis: f.o.Redis, name: "everybody gone"}
 	began := time.Now()
-	f.st.do(func() {
-		f.reset(r)
-		for i, c := range f.clients {
-			if c.phase == on && i%2 == 0 {
-				c.goFor(closed)
-			} else {
-				c.goFor(timeout)
+	f.st.do(func() { f.reset(r) })
+	// In waves: what thousands that go in one moment wait for is this machine.
+	for rest := f.clients; len(rest) > 0; {
+		wave := rest[:min(len(rest), goneAtOnce)]
+		rest = rest[len(wave):]
+		f.st.do(func() {
+			for i, c := range wave {
+				if c.phase == on && i%2 == 0 {
+					c.goFor(closed)
+				} else {
+					c.goFor(timeout)
+				}
 			}
+		})
+		if len(rest) > 0 && f.pass(ctx, 100*time.Millisecond) != nil {
+			break
 		}
-	})
+	}
 	if err := f.agree(ctx, f.times.bound(timeout)+5*time.Second); err != nil {
 		r.fail("%v", err)
 	}
