@@ -175,6 +175,22 @@ func (s *Store) judge() bool {
 		now-s.doubts.steady.Load() >= int64(s.opts.LeaseTTL) && s.settled()
 }
 
+// mended reports whether this node and the others that are alive have written
+// again all that Redis may have lost, as far as is known here.
+func (s *Store) mended() bool {
+	if s.reclaims.busy() {
+		return false
+	}
+	if l := s.lineup.Load(); l != nil {
+		for i := range l.others {
+			if l.others[i].Reclaiming {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // settled reports whether what Redis holds is what was acknowledged: it is as
 // long as a lease since it was another one.
 func (s *Store) settled() bool {

@@ -86,6 +86,7 @@ type feed struct {
 	metrics  *metrics.Metrics
 	store    feedStore
 	moved    func()        // asks for a look at which masters there are; never blocks
+	mended   func() bool   // what Redis may have lost is there again
 	met      func()        // asks whether a server is the one that it was: see vouch; never blocks
 	doubted  time.Duration // how long members may be missing that Redis lost; 0: it loses none
 	linger   time.Duration // lingerTime, shorter in tests
@@ -130,6 +131,7 @@ func newFeed(client func() redis.UniversalClient, first source, k keys, log *slo
 	f := &feed{
 		client: client, keys: k, log: log, metrics: m, store: store,
 		moved:   func() {},
+		mended:  func() bool { return true },
 		met:     func() {},
 		linger:  lingerTime,
 		audit:   auditTime,

@@ -343,8 +343,8 @@ func (r *hosted) readLater() {
 
 // doubt marks every hosted room of a master with floor and compares it with
 // what its subscribers were told, whatever its revision is: that master may
-// have forgotten what it had told this node. For as long as hold, in which the
-// nodes write again what is their own, nobody is told to have left for being
+// have forgotten what it had told this node. For as long as hold, and until every
+// node has written again what is its own, nobody is told to have left for being
 // missing. It never blocks.
 func (f *feed) doubt(master string, floor presence.Revision, hold time.Duration) {
 	f.post(func() {
@@ -368,13 +368,27 @@ func (r *hosted) hold(until time.Time) {
 	}
 }
 
+// holdMore is how soon it is looked again whether everything is there again, and
+// holdMost for how long at most.
+const (
+	holdMore = 250 * time.Millisecond
+	holdMost = explains
+)
+
 // release tells who is missing still where the time to come back is over.
 func (f *feed) release() {
-	now := time.Now()
+	now, mended, again := time.Now(), f.mended(), false
 	for _, r := range f.rooms {
-		if r.replica.holding && !now.Before(r.holds) {
+		switch {
+		case !r.replica.holding || now.Before(r.holds):
+		case mended || now.After(r.holds.Add(holdMost)):
 			r.endHold()
+		default:
+			again = true
 		}
+	}
+	if again {
+		f.after(holdMore, f.release)
 	}
 }
 

@@ -134,12 +134,13 @@ type registryValue struct {
 	Connections int64  `json:"connections"`
 	ProbeMs     int64  `json:"probe_ms"` // age of the last probe that came back, -1: none did
 	Draining    bool   `json:"draining"`
+	Reclaiming  bool   `json:"reclaiming"` // it writes again what Redis may have lost
 }
 
 func (l *lease) value() (string, error) {
 	v := registryValue{
 		Addr: l.opts.Addr, Started: l.store.start.UTC().Format(time.RFC3339), Version: l.opts.Version,
-		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1, Draining: l.store.draining.Load(),
+		Connections: max(0, l.store.sessions.Load()), ProbeMs: -1, Draining: l.store.draining.Load(), Reclaiming: l.store.reclaims.busy(),
 	}
 	if age := l.feed.probeAge(); age < time.Hour {
 		v.ProbeMs = age.Milliseconds()

@@ -94,6 +94,7 @@ func (r *reclaim) end(result string, err *presence.Error, ended bool) {
 	r.store.metrics.Reclaims.WithLabelValues(result).Inc()
 	r.all.mu.Lock()
 	delete(r.all.all, r.conn)
+	r.all.active = r.store.clock()
 	after := r.after
 	r.all.mu.Unlock()
 	r.op.Err, r.op.Unknown, r.op.Ended = err, false, ended

@@ -11,6 +11,9 @@ import (
 // once, and Redis has other work: so they wait in a queue, and few are compared
 // at a time.
 
+// reclaimPause is how long the edge may take between two of them.
+const reclaimPause = time.Second
+
 // reclaimWeight bounds what is compared at a time: connections and their rooms.
 const reclaimWeight = 500
 
@@ -26,6 +29,7 @@ type reclaims struct {
 	queue   []*reclaim
 	weight  int
 	from    int64 // none begins before it, on the store's clock
+	active  int64 // when one was handed over or ended last, on the store's clock; 0: none ever was
 	pumping bool
 }
 
@@ -43,9 +47,18 @@ func (q *reclaims) submit(op *presence.Op) *presence.Error {
 	}
 	q.all[op.Conn] = r
 	q.queue = append(q.queue, r)
+	q.active = q.store.clock()
 	q.mu.Unlock()
 	q.pump()
 	return nil
+}
+
+// busy reports whether connections are being reclaimed, or are about to be.
+func (q *reclaims) busy() bool {
+	now := q.store.clock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.all) > 0 || now < q.from || q.active > 0 && now-q.active < int64(reclaimPause)
 }
 
 // notBefore has none begin until d has passed.

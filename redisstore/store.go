@@ -173,6 +173,7 @@ func (s *Store) assemble() {
 	t := s.masters.now.Load()
 	s.feed = newFeed(s.control, source{t.all[0].name, t.all[0].forFeed}, s.keys, s.log, s.metrics, s)
 	s.feed.edge, s.feed.moved = s.edge, s.masters.hurry
+	s.feed.mended = s.mended
 	s.feed.met, s.feed.doubted = func() { s.lease.hurry() }, s.opts.LeaseTTL
 	s.feed.retain(max(s.opts.Grace, s.opts.DrainGrace), s.opts.ReplayEvents, s.opts.ReplayBytes)
 	s.settler = newSettler(s)

@@ -226,7 +226,7 @@ func TestASlotThatMovesTakesItsKeysAlong(t *testing.T) {
 		}
 		ends := make(chan error, 1)
 		go func() {
-			_, err := srv.Move(t.Context(), key, to)
+			_, err := srv.Move(t.Context(), key, to, 300*time.Millisecond)
 			ends <- err
 		}()
 		for moving := true; moving; {
