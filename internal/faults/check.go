@@ -313,6 +313,9 @@ func (f *field) limit(e end) time.Duration {
 		// then, and reapers and reclaims wait for one lease more.
 		limit = max(limit, h.repaired.Add(usual+f.times.ttl).Sub(e.cause))
 	}
+	if h.lapsed && h.node == e.node && e.kind == closed {
+		limit = max(limit, usual+6*time.Second)
+	}
 	if h.halves > 0 {
 		limit = max(limit, usual+h.halves+2*time.Second)
 	}

@@ -306,7 +306,7 @@ func cutNodesMaster(ctx context.Context, f *field) error {
 	if err != nil {
 		return err
 	}
-	return f.withoutNode(ctx, func() error { return f.redis.cut([]int{f.nodes[victim].PID()}, m) },
+	return f.withoutNode(ctx, hit{node: victim, lapsed: true}, func() error { return f.redis.cut([]int{f.nodes[victim].PID()}, m) },
 		func() error { f.redis.release(); return nil })
 }
 
