@@ -23,7 +23,7 @@ func TestAProgramThatEndsBeforeItIsReadyTellsWhy(t *testing.T) {
 }
 
 func TestStopEndsAProgramThatDoesNotListen(t *testing.T) {
-	p, err := Start(t.TempDir(), "deaf", []string{"GREETING=ready"}, "sh", "-c", "trap '' TERM; echo $GREETING; while :; do sleep 1; done")
+	p, err := Start(t.TempDir(), "deaf", []string{"GREETING=ready"}, "sh", "-c", "trap '' INT; echo $GREETING; while :; do sleep 1; done")
 	if err != nil {
 		t.Fatal(err)
 	}
