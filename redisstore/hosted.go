@@ -381,6 +381,8 @@ func (f *feed) release() {
 	for _, r := range f.rooms {
 		switch {
 		case !r.replica.holding || now.Before(r.holds):
+		case r.sub.up.suspected: // for as long as that server is away
+			again = true
 		case mended || now.After(r.holds.Add(holdMost)):
 			r.endHold()
 		default:
@@ -399,7 +401,8 @@ func (r *hosted) endHold() {
 	}
 }
 
-// suspect has a room hold whose link was lost, or which another master has now:
+// suspect has a room hold whose link was lost, or which another master has now,
+// until that server is known, and then as long as after a doubt or not at all:
 // what comes next may be of a server that has lost something, and whose other
 // nodes write already what was theirs.
 func (r *hosted) suspect() {
@@ -416,10 +419,15 @@ func (f *feed) vouch(master string, at time.Time) {
 			if u.name == master && u.suspected && u.link != nil && u.link.up && u.link.since.Before(at) {
 				u.suspected = false
 				for _, r := range f.rooms {
-					if r.sub.up == u && r.replica.holding && !r.doubtful {
+					switch {
+					case r.sub.up != u || !r.replica.holding:
+					case r.doubtful: // the nodes begin to write again only now
+						r.hold(time.Now().Add(f.doubted))
+					default:
 						r.endHold()
 					}
 				}
+				f.after(f.doubted, f.release)
 			}
 		}
 	})
