@@ -313,6 +313,11 @@ func (f *field) limit(e end) time.Duration {
 		// then, and reapers and reclaims wait for one lease more.
 		limit = max(limit, h.repaired.Add(usual+f.times.ttl).Sub(e.cause))
 	}
+	if h.lost && e.cause.Before(h.repaired.Add(f.times.ttl)) {
+		// Who is missing in an empty Redis is told to have left when every node
+		// had a lease's time, from when it knows that server, to write what it has.
+		limit = max(limit, h.repaired.Add(usual+3*f.times.ttl).Sub(e.cause))
+	}
 	if h.lapsed && h.node == e.node && e.kind == closed {
 		limit = max(limit, usual+6*time.Second)
 	}
