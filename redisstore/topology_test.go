@@ -22,6 +22,7 @@ type crowd struct {
 	rooms   []string
 	clients []client
 	in      map[int][]string // client → its rooms
+	holds   map[int][]presence.Hold
 	seen    map[string]*subscriber
 	doubts  map[*Store]int64 // that were settled
 }
@@ -33,7 +34,7 @@ const (
 
 func newCrowd(t *testing.T, srv interface{ URL() string }) *crowd {
 	t.Helper()
-	c := &crowd{t: t, prefix: redistest.Prefix(t), in: make(map[int][]string), seen: make(map[string]*subscriber), doubts: make(map[*Store]int64)}
+	c := &crowd{t: t, prefix: redistest.Prefix(t), in: make(map[int][]string), holds: make(map[int][]presence.Hold), seen: make(map[string]*subscriber), doubts: make(map[*Store]int64)}
 	fast := func(o *Options) { o.LeaseBeat = 500 * time.Millisecond }
 	c.a, c.b = openStore(t, srv, c.prefix, "n1", fast), openStore(t, srv, c.prefix, "n2", fast)
 	c.desk = attach(c.a)
@@ -46,9 +47,11 @@ func newCrowd(t *testing.T, srv interface{ URL() string }) *crowd {
 	for i := range crowdClients {
 		one := connect(t, c.a)
 		for j := range 3 {
-			c.in[i] = append(c.in[i], c.rooms[(i+4*j)%crowdRooms])
+			h := hold(c.rooms[(i+4*j)%crowdRooms])
+			must(t, c.a, one.op(presence.OpTrack, h.Room))
+			h.At = must(t, c.a, one.op(presence.OpJoin, h.Room)).At
+			c.in[i], c.holds[i] = append(c.in[i], h.Room), append(c.holds[i], h)
 		}
-		one.enter(t, c.a, c.in[i]...)
 		c.clients = append(c.clients, one)
 	}
 	return c
@@ -75,11 +78,7 @@ func (c *crowd) settle() {
 		c.doubts[s] = s.doubts.count.Load()
 	}
 	for i := range c.clients {
-		holds := make([]presence.Hold, len(c.in[i]))
-		for j, room := range c.in[i] {
-			holds[j] = hold(room)
-		}
-		c.clients[i].reclaimed(c.t, c.a, holds...)
+		c.clients[i].reclaimed(c.t, c.a, c.holds[i]...)
 	}
 }
 
