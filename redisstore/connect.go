@@ -24,8 +24,8 @@ const (
 	modeCluster  = "cluster"
 )
 
-// connection is what of go-redis's options is ours to say, whatever the kind.
-// By it an operation ends within opLife.
+// What of go-redis's options is ours to say, whatever the kind. By it an
+// operation ends within opLife.
 const (
 	protocol      = 2  // what is pushed in protocol 3 is of no use here
 	dialerRetries = 1  // nothing waits longer than its context
