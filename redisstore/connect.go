@@ -44,9 +44,9 @@ func (s *Store) dial(ctx context.Context) error {
 		return err
 	}
 	if mode == modeAuto || mode == modeSingle {
-		opts, err := singleOptions(s.opts)
+		opts, err := redis.ParseURL(s.opts.URL)
 		if err != nil {
-			return err
+			return urlError(err, s.opts.URL)
 		}
 		is, err := kind(ctx, opts)
 		switch {
@@ -64,7 +64,6 @@ func (s *Store) dial(ctx context.Context) error {
 			mode = modeCluster
 		}
 	}
-	s.opts.Mode = mode
 	switch mode {
 	case modeSentinel:
 		opts, err := redis.ParseFailoverURL(s.opts.URL)
@@ -145,18 +144,6 @@ func urlError(err error, url string) error {
 	return fmt.Errorf("redis.url: %s", strings.ReplaceAll(err.Error(), url, "the URL"))
 }
 
-func singleOptions(o Options) (*redis.Options, error) {
-	opts, err := redis.ParseURL(o.URL)
-	if err != nil {
-		return nil, urlError(err, o.URL)
-	}
-	opts.Protocol, opts.DisableIdentity, opts.MaintNotificationsConfig = protocol, true, noNotifications
-	opts.MaxRetries, opts.DialerRetries, opts.ContextTimeoutEnabled = maxRetries, dialerRetries, true
-	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = opLife, opLife, opLife, opLife
-	opts.PipelinePoolSize = pipelinePool
-	return opts, nil
-}
-
 // sentinels know which server is the master.
 type sentinels struct {
 	name string // of the master, as they know it
@@ -220,8 +207,6 @@ func (s *sentinels) master(ctx context.Context) (*redis.Options, error) {
 	o := s.opts
 	return &redis.Options{
 		Addr: best.addr, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: serverName(o.TLSConfig, best.addr),
-		Protocol: protocol, DialerRetries: dialerRetries, ContextTimeoutEnabled: true, DisableIdentity: true,
-		DialTimeout: opLife, ReadTimeout: opLife, WriteTimeout: opLife, PoolTimeout: opLife,
 	}, nil
 }
 
@@ -253,6 +238,7 @@ func (s *sentinels) close() error {
 	return errors.Join(errs...)
 }
 
+// clusterOptions are those of go-redis's own routing, which dials by itself.
 func clusterOptions(o Options) (*redis.ClusterOptions, error) {
 	opts, err := redis.ParseClusterURL(o.URL)
 	if err != nil {

@@ -279,7 +279,7 @@ func (d *doubts) since(now time.Time, of ...*master) {
 	}
 	d.count.Add(1) // last: who sees it sees the rest
 	for _, m := range of {
-		d.store.feed.doubt(m.name, presence.Revision(now.UnixMicro()), d.store.opts.LeaseTTL)
+		d.store.feed.doubt(m.name, presence.Revision(now.UnixMicro()))
 	}
 }
 

@@ -170,7 +170,7 @@ func TestDoubtComparesEveryRoomWhateverItsRevisionSays(t *testing.T) {
 	if err := r.redis.HSet(t.Context(), key, conn(3).String(), value).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r.doubt(r.ups[0].name, rev+5000, 0)
+	r.doubt(r.ups[0].name, rev+5000)
 	s.waitFor(4)
 	r.expectFold("a", list, s)
 	if got := r.stored("a").Revision; got < rev+5000 {

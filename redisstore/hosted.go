@@ -343,12 +343,12 @@ func (r *hosted) readLater() {
 
 // doubt marks every hosted room of a master with floor and compares it with
 // what its subscribers were told, whatever its revision is: that master may
-// have forgotten what it had told this node. For as long as hold, and until every
-// node has written again what is its own, nobody is told to have left for being
+// have forgotten what it had told this node. For as long as f.doubted, and until
+// every node has written again what is its own, nobody is told to have left for being
 // missing. It never blocks.
-func (f *feed) doubt(master string, floor presence.Revision, hold time.Duration) {
+func (f *feed) doubt(master string, floor presence.Revision) {
 	f.post(func() {
-		until := time.Now().Add(hold)
+		until := time.Now().Add(f.doubted)
 		for _, r := range f.rooms {
 			if r.sub.up.name == master {
 				r.doubt, r.doubtful = max(r.doubt, floor), true
@@ -356,7 +356,7 @@ func (f *feed) doubt(master string, floor presence.Revision, hold time.Duration)
 				r.read(causeDoubt)
 			}
 		}
-		f.after(hold, f.release)
+		f.after(f.doubted, f.release)
 	})
 }
 

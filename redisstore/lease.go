@@ -244,7 +244,7 @@ func (l *lease) turn(ctx context.Context) bool {
 	defer cancel()
 	t := l.store.masters.now.Load()
 	others := l.lookAt(ctx, t)
-	err := l.renewAll(ctx, t.nodes)
+	err := l.meet(ctx, t.nodes.look(ctx), l.renew)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		others()
 		return false // the store ends: that says nothing about Redis
@@ -260,9 +260,7 @@ func (l *lease) turn(ctx context.Context) bool {
 	}
 	ok := err == nil
 	for _, seen := range others() {
-		if seen.err == nil {
-			seen.err = l.meet(ctx, seen)
-		}
+		seen.err = l.meet(ctx, seen, noBeat)
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return false
 		}
@@ -298,25 +296,22 @@ func (l *lease) lookAt(ctx context.Context, t *topology) (wait func() []look) {
 	}
 }
 
-// renewAll looks whether the master is the one that it was, and beats. Where its
-// past is in doubt, or the stamp is a new one, every connection is to be
-// reclaimed.
-func (l *lease) renewAll(ctx context.Context, m *master) error {
-	seen := m.look(ctx)
+// meet looks whether a master is the one that it was, and beats, on the one that
+// has the lease. Where its past is in doubt, or the stamp is a new one, every
+// connection is to be reclaimed.
+func (l *lease) meet(ctx context.Context, seen look, beat func(context.Context) error) error {
 	if seen.err != nil {
 		return seen.err
 	}
+	m := seen.master
 	known := m.knows(seen.id)
 	if known {
 		l.feed.vouch(m.name, seen.at)
-	}
-	if !known {
-		if err := l.store.doubts.past(ctx, seen); err != nil {
-			return err
-		}
+	} else if err := l.store.doubts.past(ctx, seen); err != nil {
+		return err
 	}
 	stamp := l.grant.Load().stamp
-	if err := l.renew(ctx); err != nil {
+	if err := beat(ctx); err != nil {
 		return err
 	}
 	if !known || l.grant.Load().stamp != stamp {
@@ -329,20 +324,8 @@ func (l *lease) renewAll(ctx context.Context, m *master) error {
 	return nil
 }
 
-// meet does the same for a master that the lease is not on.
-func (l *lease) meet(ctx context.Context, seen look) error {
-	if seen.master.knows(seen.id) {
-		l.feed.vouch(seen.master.name, seen.at)
-		return nil
-	}
-	if err := l.store.doubts.past(ctx, seen); err != nil {
-		return err
-	}
-	l.store.doubts.reclaim()
-	seen.master.know(seen.id)
-	l.store.doubts.endAgain()
-	return nil
-}
+// noBeat is for a master that the lease is not on.
+func noBeat(context.Context) error { return nil }
 
 // measure finds how far the masters' clocks are apart. Reapers wait for so long
 // longer; above the setting this node is not ready, for what is late by one

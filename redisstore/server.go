@@ -34,12 +34,16 @@ func (noLog) Printf(context.Context, string, ...any) {}
 // clientName is what CLIENT LIST shows.
 func clientName(node, role string) string { return strings.TrimSuffix("presence-"+node+"-"+role, "-") }
 
-// newClient connects with a name that CLIENT LIST shows. opts may be of another
-// client, which has put its own meaning of -1 into them.
+// newClient connects with a name that CLIENT LIST shows, and by our rules
+// (connect.go). opts say only to whom; they may be of another client, which has
+// put its own meaning of -1 into them.
 func newClient(opts *redis.Options, node, role string, size int) *redis.Client {
 	o := *opts
-	o.ClientName = clientName(node, role)
-	o.PoolSize, o.MaxRetries, o.PipelinePoolSize, o.MaintNotificationsConfig = size, maxRetries, pipelinePool, noNotifications
+	o.ClientName, o.PoolSize = clientName(node, role), size
+	o.Protocol, o.DisableIdentity, o.MaintNotificationsConfig = protocol, true, noNotifications
+	o.MaxRetries, o.DialerRetries, o.ContextTimeoutEnabled = maxRetries, dialerRetries, true
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = opLife, opLife, opLife, opLife
+	o.PipelinePoolSize = pipelinePool
 	return redis.NewClient(&o)
 }
 
