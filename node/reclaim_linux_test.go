@@ -195,9 +195,7 @@ func TestLateDoubtDoesNotWriteWhatTheStoreReads(t *testing.T) {
 	s := stillLoop(t, testOptions(t, store))
 	c, peer := s.open("1")
 	s.ask(peer, "room:join", `"roomId":"r"`)
-	var held *presence.Op
-	store.hold = func(op *presence.Op) bool { held = op; return true }
-	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	held := s.joinHeld(store, peer)
 	s.lose(c, endLost)
 	held.Err, held.Unknown = presence.Errorf(presence.CodeUnavailable, "no answer"), true
 	held.Done.OpDone(held)

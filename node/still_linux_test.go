@@ -39,6 +39,15 @@ func stillLoop(t *testing.T, opts Options) *still {
 	return &still{loop: l, t: t}
 }
 
+// joinHeld asks to join room r, and returns the operation that the store is left
+// to answer.
+func (s *still) joinHeld(store *memStore, peer int) (held *presence.Op) {
+	s.t.Helper()
+	store.hold = func(op *presence.Op) bool { held = op; return true }
+	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	return held
+}
+
 // turn is a turn of the loop that does not park, without its timers.
 func (s *still) turn() {
 	s.poll.once()
@@ -137,9 +146,7 @@ func TestAnswerThatIsSettledBeforeTheLoopHasSeenTheDoubt(t *testing.T) {
 	s := stillLoop(t, testOptions(t, store))
 	_, peer := s.open("1")
 	s.ask(peer, "room:join", `"roomId":"r"`)
-	var held *presence.Op
-	store.hold = func(op *presence.Op) bool { held = op; return true }
-	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	held := s.joinHeld(store, peer)
 	// What redisstore does: unknown after 2 s, and a moment later, or at once when
 	// the connection departs (settler.cancel), the settled answer.
 	held.Err, held.Unknown = presence.Errorf(presence.CodeUnavailable, "no answer"), true

@@ -86,9 +86,7 @@ func TestRequestInDoubtIsCountedOnce(t *testing.T) {
 	s := stillLoop(t, testOptions(t, store))
 	c, peer := s.open("1")
 	s.ask(peer, "room:join", `"roomId":"r"`)
-	var held *presence.Op
-	store.hold = func(op *presence.Op) bool { held = op; return true }
-	s.ask(peer, "room:presence:join", `"roomId":"r"`)
+	held := s.joinHeld(store, peer)
 	held.Err, held.Unknown = presence.Errorf(presence.CodeUnavailable, "no answer"), true
 	held.Done.OpDone(held)
 	s.turn()
